@@ -1,0 +1,11 @@
+"""Errors that a user can cause and mend.
+
+Each carries one sentence: what is wrong and what to do.
+The command line prints it without a stack trace (set INTERNALS_DEBUG=1 to see the trace).
+"""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Base of every error whose message is written for the user of the report."""

@@ -1,0 +1,1 @@
+"""Measurements: (model, inputs, parameters, seed) to tidy tables; nothing here draws."""

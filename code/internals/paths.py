@@ -1,0 +1,27 @@
+"""Where things are: the one module that knows the folders of the project.
+
+Every path can be moved by an environment variable, so that tests and two builds at once do not meet.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(os.environ.get("INTERNALS_ROOT", Path(__file__).resolve().parents[2]))
+"""Root of the checkout: the folder of ``_quarto.yml``."""
+
+DATA = ROOT / "data"
+"""Small fixed inputs and the embedded models."""
+
+MODELS = DATA / "models"
+"""One folder for each embedded model."""
+
+CACHE = Path(os.environ.get("INTERNALS_CACHE", ROOT / ".cache"))
+"""Results of measurements; deleting it costs time, never a result."""
+
+BUILD = Path(os.environ.get("INTERNALS_BUILD", ROOT / ".build"))
+"""Intermediate files of one rendering (evidence by chapter, executed notebooks)."""
+
+BOOK = ROOT / "_book"
+"""The rendered report: site, PDF, notebook, evidence.json, build.json."""

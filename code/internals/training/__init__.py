@@ -1,0 +1,1 @@
+"""Training data, tokenizer and trainer of the embedded models."""
