@@ -1,0 +1,79 @@
+# Two commands do everything on a fresh machine: `make report` and `make test`.
+# Only relative paths are used here, so that a checkout may live in a folder with spaces.
+
+MODEL  ?= fable-gpt2
+QUARTO ?= auto
+PORT   ?= 8000
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+  command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+  && { echo $$p; break; }; done)
+
+VENV  := .venv
+PY    := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+export REPORT_MODEL := $(MODEL)
+export QUARTO
+
+.DEFAULT_GOAL := help
+.PHONY: help env report test test-all check bench train train-smoke serve inspect clean clean-all lock
+
+help: ## list the targets
+	@echo "make report               the whole report about the embedded model, into _book/"
+	@echo "make report MODEL=gpt2    the same about any Hugging Face id or local folder"
+	@echo
+	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | \
+	  awk -F '\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found; install it or call make PYTHON=/path/to/python3."; exit 1; }
+	@echo "Setting up the environment in $(VENV) (once; a few minutes, about 1.7 GB)."
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") -r requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $(READY)
+
+env: $(READY) ## create or update the environment in .venv
+
+report: $(READY) ## measure, write and render: _book/index.html, report.pdf, report.ipynb
+	@$(PY) -m internals report "$(MODEL)"
+
+test: $(READY) ## the test suite (under ten minutes)
+	@$(PY) -m pytest -q
+
+test-all: $(READY) ## the test suite with the slow tests
+	@$(PY) -m pytest -q -m "slow or not slow"
+
+check: $(READY) ## lint, format, types, and the prose of the chapters
+	@$(PY) -m ruff check code tests
+	@$(PY) -m ruff format --check code tests
+	@$(PY) -m mypy
+	@$(PY) -m internals lint
+
+bench: $(READY) ## time and memory of a cold and a warm report
+	@$(PY) -m internals bench "$(MODEL)"
+
+train: $(READY) ## train both embedded models again (hours; CORPUS=folder of free text)
+	@$(PY) -m internals train $(if $(CORPUS),--corpus "$(CORPUS)")
+
+train-smoke: $(READY) ## the whole training path on a tiny scale, in about a minute
+	@$(PY) -m internals train --smoke
+
+inspect: $(READY) ## facts about MODEL without a report
+	@$(PY) -m internals inspect "$(MODEL)"
+
+serve: $(READY) ## show _book/ at http://localhost:8000 (PORT=…)
+	@$(PY) -m internals serve --port $(PORT)
+
+clean: ## remove the rendered book and intermediate files; keep measurements
+	@rm -rf _book .build .quarto _freeze
+
+clean-all: clean ## remove the measurements and the environment as well
+	@rm -rf .cache $(VENV)
+
+# The CUDA packages that Linux wheels of torch ask for are left out: pip adds them where they are wanted.
+lock: ## pin the newest versions that pyproject.toml allows
+	@$(PY) -m uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --quiet \
+	  --no-header --no-emit-index-url --no-emit-find-links --annotation-style line --output-file .lock.tmp >/dev/null
+	@{ echo "# Every version the project is tested with; made by \`make lock\`."; \
+	   grep -vE '^(nvidia-|cuda-|triton)' .lock.tmp; } > requirements.lock; rm -f .lock.tmp
