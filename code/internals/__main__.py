@@ -1,0 +1,5 @@
+"""`python -m internals`."""
+
+from internals.cli import main
+
+main()

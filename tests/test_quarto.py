@@ -1,0 +1,61 @@
+"""Which Quarto is taken, and what is said when there is none."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from internals import quarto
+
+
+def executable(folder: Path, answer: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "quarto"
+    path.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("answer", "version"),
+    [("1.9.36", "1.9.36"), ("1.11", "1.11"), ("99.9.9", "99.9.9"), ("1.8.27", None), ("", None)],
+)
+def test_only_versions_that_render_typst_books_are_taken(tmp_path, answer, version):
+    assert quarto.version_of(executable(tmp_path, answer)) == version
+
+
+def test_a_file_that_does_not_run_is_no_quarto(tmp_path):
+    broken = tmp_path / "quarto"
+    broken.write_text("not a program")
+    assert quarto.version_of(broken) is None
+
+
+def test_quarto_on_path_is_found_even_in_a_folder_with_spaces(tmp_path):
+    path = executable(tmp_path / "a folder", "1.10.19")
+    assert quarto.find({"PATH": str(path.parent)}) == quarto.Quarto(path, "1.10.19")
+
+
+def test_skip_does_not_look_for_quarto(monkeypatch):
+    monkeypatch.setattr(quarto, "find", lambda: pytest.fail("looked for Quarto"))
+    found, line = quarto.obtain("skip")
+    assert found is None
+    assert "QUARTO=skip" in line
+
+
+def test_the_package_is_tried_once_and_again_only_on_demand(tmp_path, monkeypatch):
+    tries: list[float] = []
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(quarto, "find", lambda: None)
+    monkeypatch.setattr(quarto, "_install", lambda seconds: tries.append(seconds))
+    for mode in ("auto", "auto", "install"):
+        found, line = quarto.obtain(mode)
+        assert found is None
+        assert "QUARTO=install" in line
+    assert tries == [quarto.FIRST_TRY_SECONDS, quarto.SECOND_TRY_SECONDS]
+
+
+def test_a_mistyped_mode_is_named():
+    with pytest.raises(quarto.QuartoModeError, match="QUARTO=yes is not known; use QUARTO=auto"):
+        quarto.obtain("yes")
