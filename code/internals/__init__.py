@@ -1,6 +1,6 @@
-"""Measurements on causal language models, for a report that takes every number from its own run.
+"""Measurements on causal language models, for a report whose every number is of its own run.
 
-Importing this package is cheap: torch and transformers are imported by the functions that need them.
+Importing this package is cheap: torch and transformers are imported where they are needed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Where things are: the one module that knows the folders of the project.
 
-Every path can be moved by an environment variable, so that tests and two builds at once do not meet.
+Environment variables move them, so that tests and two builds at once do not meet.
 """
 
 from __future__ import annotations
