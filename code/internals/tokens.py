@@ -1,0 +1,230 @@
+"""What a token is: an id, the bytes it stands for, and a way to show them.
+
+Works on a Hugging Face tokenizer of any algorithm; runs no model and draws nothing.
+Token text is untrusted: `visible` makes it readable, escaping for a format is the renderer's work.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Any
+
+SPACE, NEWLINE, TAB, RETURN = "·", "↵", "⇥", "␍"
+"""Glyphs that stand for a space, a line break, a tab and a carriage return."""
+
+
+@dataclass(frozen=True)
+class TokenizerFacts:
+    """How a tokenizer works, read from its own description."""
+
+    algorithm: str
+    """``BPE``, ``Unigram``, ``WordPiece``, ``WordLevel`` or the class name of a slow tokenizer."""
+    byte_level: bool
+    """Whether its alphabet is the 256 bytes (Radford et al. 2019)."""
+    byte_fallback: bool
+    """Whether a character outside the vocabulary becomes its bytes, ``<0xE4>`` and so on."""
+    normalizer: str | None
+    """Names of the normalisers in order; None if text is taken as it is."""
+    pre_tokenizer: str | None
+    """Names of the pre-tokenizers in order."""
+    prefix_space: bool
+    """Whether a space is put before the first word."""
+    unk_token: str | None
+    """Token for what the vocabulary lacks; None where there is none."""
+    n_vocab: int
+    """Entries, added tokens included."""
+    n_merges: int | None
+    """Merge rules of BPE."""
+
+    @property
+    def lossless(self) -> bool:
+        """Whether every text can be told back from its ids, by construction."""
+        return (self.byte_level or self.byte_fallback) and self.normalizer is None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One token of a text."""
+
+    index: int
+    id: int
+    token: str
+    """The vocabulary's own spelling, e.g. ``Ġthe``."""
+    raw: bytes
+    """The bytes it stands for; empty for special tokens."""
+    start: int
+    end: int
+    """Characters ``start`` to ``end`` of the text (0-based, end excluded)."""
+    pretoken: int | None
+    """Number of the pre-token (word-like chunk) in which it lies; merges never cross chunks."""
+    special: bool
+
+    @property
+    def shown(self) -> str:
+        """Readable form: glyphs for blanks, hex for bytes that are no whole character."""
+        return self.token if self.special else visible(self.raw)
+
+
+def description(tokenizer: Any) -> dict[str, Any]:
+    """The ``tokenizer.json`` of a fast tokenizer as a dict; empty for a slow one."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return json.loads(backend.to_str()) if backend is not None else {}
+
+
+def tokenizer_facts(tokenizer: Any) -> TokenizerFacts:
+    """Facts about ``tokenizer``, from its description where it has one."""
+    spec = description(tokenizer)
+    model = spec.get("model") or {}
+    pre = _kinds(spec.get("pre_tokenizer"), "pretokenizers")
+    normal = _kinds(spec.get("normalizer"), "normalizers")
+    byte_level = any(k["type"] == "ByteLevel" for k in pre + normal)
+    merges = model.get("merges")
+    return TokenizerFacts(
+        algorithm=model.get("type") or type(tokenizer).__name__,
+        byte_level=byte_level,
+        byte_fallback=bool(model.get("byte_fallback")),
+        # Replacing spaces by "▁" loses nothing, so it does not count as normalising.
+        normalizer=_names([k for k in normal if not _reversible(k)]),
+        pre_tokenizer=_names(pre),
+        prefix_space=_adds_prefix_space(tokenizer),
+        unk_token=tokenizer.unk_token if not byte_level else None,
+        n_vocab=len(tokenizer),
+        n_merges=len(merges) if merges is not None else None,
+    )
+
+
+def _kinds(node: dict[str, Any] | None, parts: str) -> list[dict[str, Any]]:
+    """A component or the members of a ``Sequence`` of components."""
+    if not node:
+        return []
+    return list(node[parts]) if node["type"] == "Sequence" else [node]
+
+
+def _names(kinds: list[dict[str, Any]]) -> str | None:
+    return ", ".join(k["type"] for k in kinds) or None
+
+
+def _reversible(kind: dict[str, Any]) -> bool:
+    if kind["type"] == "Replace":
+        return kind.get("pattern") == {"String": " "} and kind.get("content") == "▁"
+    return kind["type"] in {"Prepend", "ByteLevel"}
+
+
+def _adds_prefix_space(tokenizer: Any) -> bool:
+    """Measured: does ``a`` encode like `` a``?"""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    spaced = tokenizer(" a", add_special_tokens=False)["input_ids"]
+    first = tokenizer.convert_ids_to_tokens(bare[:1])[0] if bare else ""
+    return bare == spaced or first.startswith(("▁", "Ġ"))
+
+
+def pieces(tokenizer: Any, text: str, *, split_special: bool = False) -> list[Piece]:
+    """The tokens of ``text`` without added BOS or EOS.
+
+    Args:
+        tokenizer: a fast Hugging Face tokenizer.
+        text: any string.
+        split_special: treat text that spells a special token as plain text.
+    """
+    encoding = tokenizer(
+        text, add_special_tokens=False, split_special_tokens=split_special
+    ).encodings[0]
+    special = set(tokenizer.all_special_ids)
+    return [
+        Piece(
+            index=i,
+            id=token_id,
+            token=encoding.tokens[i],
+            raw=token_bytes(tokenizer, token_id),
+            start=encoding.offsets[i][0],
+            end=encoding.offsets[i][1],
+            pretoken=encoding.word_ids[i],
+            special=token_id in special and not split_special,
+        )
+        for i, token_id in enumerate(encoding.ids)
+    ]
+
+
+@functools.cache
+def byte_alphabet() -> dict[str, int]:
+    """Character of a byte-level vocabulary to byte (Radford et al. 2019, released code).
+
+    Printable bytes stand for themselves, the others for characters from U+0100 upward,
+    so that no vocabulary entry holds a blank or a control character.
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(b): b for b in printable} | {chr(0x100 + i): b for i, b in enumerate(others)}
+
+
+def token_bytes(tokenizer: Any, token_id: int) -> bytes:
+    """The bytes for which an id stands; empty for special tokens.
+
+    A token need not be whole characters: decoding it alone would show ``�`` and lose the bytes.
+    """
+    if token_id in tokenizer.all_special_ids:
+        return b""
+    token = tokenizer.convert_ids_to_tokens(token_id)
+    if token is None:  # embedding rows beyond the tokenizer
+        return b""
+    facts = _facts_of(tokenizer)
+    if facts.byte_level:
+        alphabet = byte_alphabet()
+        if all(c in alphabet for c in token):
+            return bytes(alphabet[c] for c in token)
+        return token.encode()  # an added token is stored as plain text
+    if facts.byte_fallback and (byte := re.fullmatch(r"<0x([0-9A-Fa-f]{2})>", token)):
+        return bytes([int(byte[1], 16)])
+    if facts.algorithm == "WordPiece":
+        return token.removeprefix("##").encode()
+    return token.replace("▁", " ").encode()
+
+
+_FACTS: dict[int, tuple[Any, TokenizerFacts]] = {}
+
+
+def _facts_of(tokenizer: Any) -> TokenizerFacts:
+    """Facts, computed once for each tokenizer object (serialising it is slow)."""
+    held = _FACTS.get(id(tokenizer))
+    if held is None or held[0] is not tokenizer:
+        held = (tokenizer, tokenizer_facts(tokenizer))
+        _FACTS[id(tokenizer)] = held
+    return held[1]
+
+
+def visible(raw: bytes | str) -> str:
+    """A readable form in which nothing disappears.
+
+    Blanks become glyphs, control, format and unassigned characters become ``⟨U+200D⟩``, combining
+    marks sit on a dotted circle, and bytes that form no whole character become ``⟨E4⟩``.
+    """
+    if isinstance(raw, str):
+        return "".join(_visible_character(c) for c in raw)
+    shown = raw.decode("utf-8", errors="surrogateescape")
+    return "".join(
+        f"⟨{ord(c) - 0xDC00:02X}⟩" if 0xDC80 <= ord(c) <= 0xDCFF else _visible_character(c)
+        for c in shown
+    )
+
+
+_GLYPHS = {" ": SPACE, "\n": NEWLINE, "\t": TAB, "\r": RETURN}
+
+
+def _visible_character(character: str) -> str:
+    if character in _GLYPHS:
+        return _GLYPHS[character]
+    category = unicodedata.category(character)
+    if category in {"Mn", "Me"}:
+        return "\u25cc" + character
+    if category.startswith(("C", "Z")):
+        return f"⟨U+{ord(character):04X}⟩"
+    return character
+
+
+def hex_bytes(raw: bytes) -> str:
+    """Bytes as ``e4 b8 ad``."""
+    return raw.hex(" ")
