@@ -73,6 +73,21 @@ def lint() -> None:
     typer.echo("The chapters are clean.")
 
 
+@app.command("check-book")
+def check_book_command(
+    book: Annotated[Path, typer.Argument(help="Folder of the rendered report.")] = BOOK,
+) -> None:
+    """Check a rendered report: files, links, notebook, PDF, evidence."""
+    from internals.checkbook import check_book
+
+    problems = check_book(book)
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise UserError(f"{len(problems)} problem(s) in {book}; each is listed above.")
+    typer.echo(f"{book} is complete.")
+
+
 @app.command()
 def train(
     corpus: Annotated[
