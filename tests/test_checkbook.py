@@ -27,7 +27,7 @@ def book(tmp_path: Path) -> Path:
     cell = nbformat.v4.new_code_cell("1 + 1", execution_count=1)
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "report.ipynb")
     keys = ("rendered_with", "model", "libraries", "machine", "seconds")
-    (tmp_path / "build.json").write_text(json.dumps(dict.fromkeys(keys, {})))
+    (tmp_path / "build.json").write_text(json.dumps({key: {} for key in keys}))
     return tmp_path
 
 
