@@ -1,0 +1,184 @@
+"""Sampling rules against the library's processors, closed forms and their own frequencies."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from transformers import (
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+    TypicalLogitsWarper,
+)
+
+from internals.generation import sampling as s
+
+LOGITS = torch.randn(6, 40, generator=torch.Generator().manual_seed(0)) * 3
+rows = st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=30).map(
+    lambda values: torch.tensor([values])
+)
+shares = st.floats(0.001, 1)
+
+
+def kept(logits: torch.Tensor) -> torch.Tensor:
+    return logits > -math.inf
+
+
+@pytest.mark.parametrize("t", [0.1, 0.7, 1.0, 2.0])
+def test_temperature_is_that_of_the_library(t):
+    assert torch.equal(s.temperature(t)(LOGITS), TemperatureLogitsWarper(float(t))(None, LOGITS))
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 39, 40, 1000])
+def test_top_k_is_that_of_the_library(k):
+    assert torch.equal(s.top_k(k)(LOGITS), TopKLogitsWarper(k)(None, LOGITS))
+
+
+@pytest.mark.parametrize("p", [1e-6, 0.1, 0.5, 0.9, 0.95, 0.999, 1.0])
+def test_top_p_is_that_of_the_library(p):
+    assert torch.equal(s.top_p(p)(LOGITS), TopPLogitsWarper(p)(None, LOGITS))
+
+
+@pytest.mark.parametrize("p", [0.01, 0.1, 0.5, 1.0])
+def test_min_p_is_that_of_the_library(p):
+    assert torch.equal(s.min_p(p)(LOGITS), MinPLogitsWarper(p)(None, LOGITS))
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_typical_p_is_that_of_the_library(p):
+    assert torch.equal(s.typical_p(p)(LOGITS), TypicalLogitsWarper(p)(None, LOGITS))
+
+
+def test_repetition_penalty_is_that_of_the_library():
+    seen = [3, 7, 7, 39]
+    expected = RepetitionPenaltyLogitsProcessor(1.3)(torch.tensor([seen] * 6), LOGITS.clone())
+    torch.testing.assert_close(s.repetition_penalty(1.3, seen)(LOGITS), expected)
+
+
+@given(rows, shares)
+def test_the_nucleus_is_the_smallest_set_with_enough_mass(logits, p):
+    """Checked by the definition: enough mass, and not enough without its smallest member."""
+    probs = logits.double().softmax(-1)[0]
+    inside = probs[kept(s.top_p(p)(logits))[0]]
+    slack = 1e-5  # the rule adds up in float32
+    assert inside.sum() >= p - slack
+    assert inside.sum() - inside.min() < p + slack
+
+
+@given(rows, st.integers(1, 40))
+def test_top_k_keeps_exactly_k_unless_the_kth_is_tied(logits, k):
+    n = int(kept(s.top_k(k)(logits)).sum())
+    kth = logits[0].sort(descending=True).values[min(k, logits.shape[1]) - 1]
+    assert n == int((logits >= kth).sum()) >= min(k, logits.shape[1])
+
+
+@given(rows, st.floats(0.01, 100))
+def test_temperature_never_changes_the_order(logits, t):
+    order = s.temperature(t)(logits.double())[0].argsort(stable=True)
+    assert torch.equal(order, logits.double()[0].argsort(stable=True))
+
+
+@given(rows, shares)
+def test_rules_never_write_to_their_input(logits, p):
+    before = logits.clone()
+    for rule in (
+        s.temperature(p),
+        s.top_k(1),
+        s.top_p(p),
+        s.min_p(p),
+        s.typical_p(p),
+        s.repetition_penalty(2, [0]),
+    ):
+        rule(logits)
+        assert torch.equal(logits, before)
+
+
+def test_tiny_p_keeps_one_token_even_where_all_are_equal():
+    assert kept(s.top_p(1e-9)(torch.zeros(1, 10))).tolist() == [[True] + [False] * 9]
+
+
+def test_all_mass_on_one_token_keeps_it():
+    logits = torch.full((1, 5), -math.inf)
+    logits[0, 3] = 1.0
+    for rule in (s.temperature(0.1), s.top_k(2), s.top_p(0.5), s.min_p(0.5), s.typical_p(0.5)):
+        assert s.draw(rule(logits)).tolist() == [3]
+
+
+def test_temperature_changes_the_nucleus_so_the_order_of_the_rules_matters():
+    logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
+    hot_first = s.compose(s.temperature(3), s.top_p(0.8))(logits)
+    hot_last = s.compose(s.top_p(0.8), s.temperature(3))(logits)
+    assert kept(hot_first).sum() > kept(hot_last).sum()
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        s.Sampler("plain"),
+        s.Sampler("hot", temperature=1.3),
+        s.Sampler("k", top_k=5),
+        s.Sampler("p", top_p=0.9),
+        s.Sampler("all", temperature=0.7, top_k=20, top_p=0.95),
+    ],
+    ids=lambda sampler: sampler.name,
+)
+def test_draws_have_the_frequencies_of_their_probabilities(sampler):
+    """Chi-squared over 20,000 draws; the seed is fixed, so the test never fails by chance."""
+    logits = LOGITS[:1].float()
+    probs = sampler.rule()(logits).softmax(-1)[0].double()
+    n = 20_000
+    drawn = sampler.choose(logits.expand(n, -1), torch.Generator().manual_seed(1))
+    counts = torch.bincount(drawn, minlength=40).double()
+    assert counts[probs == 0].sum() == 0
+    expected = probs * n
+    # Pool rare tokens: the chi-squared distribution needs about five expected draws in a cell.
+    big = expected >= 5
+    observed = [*counts[big].tolist(), counts[~big].sum().item()]
+    wanted = [*expected[big].tolist(), expected[~big].sum().item()]
+    cells = [(o, w) for o, w in zip(observed, wanted, strict=True) if w > 0]
+    result = stats.chisquare(*map(list, zip(*cells, strict=True)), sum_check=False)
+    assert result.pvalue > 0.001
+
+
+def test_greedy_takes_the_lowest_of_equal_ids():
+    assert s.Sampler("greedy", greedy=True).choose(torch.tensor([[0.0, 2.0, 2.0]])).tolist() == [1]
+
+
+def test_a_low_temperature_is_greedy():
+    drawn = s.Sampler("cold", temperature=1e-4).choose(LOGITS, torch.Generator().manual_seed(0))
+    assert torch.equal(drawn, LOGITS.argmax(-1))
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: s.temperature(0), "must be a positive number, but is 0; for T = 0 use greedy"),
+        (lambda: s.temperature(math.nan), "must be a positive number, but is nan"),
+        (lambda: s.top_k(0), "at least 1, but is 0"),
+        (lambda: s.top_k(2.5), "at least 1, but is 2.5"),
+        (lambda: s.top_p(0), "above 0 and at most at 1, but is 0"),
+        (lambda: s.top_p(1.2), "above 0 and at most at 1, but is 1.2"),
+        (lambda: s.min_p(-0.1), "between 0 and 1, but is -0.1"),
+        (lambda: s.typical_p(2), "above 0 and at most at 1, but is 2"),
+        (lambda: s.repetition_penalty(0, []), "positive number, but is 0"),
+        (lambda: s.draw(torch.tensor([[0.0, math.nan]])), "not numbers"),
+        (lambda: s.draw(torch.full((1, 3), -math.inf)), "Every token was removed"),
+    ],
+)
+def test_parameters_out_of_range_get_one_sentence(make, sentence):
+    with pytest.raises(s.SamplingError, match=sentence):
+        make()
+
+
+@given(rows)
+@settings(max_examples=30)
+def test_rules_that_keep_everything_change_nothing(logits):
+    rule = s.compose(s.temperature(1), s.top_k(10_000), s.top_p(1), s.min_p(0), s.typical_p(1))
+    assert torch.equal(rule(logits), logits)
