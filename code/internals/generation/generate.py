@@ -1,0 +1,183 @@
+"""Generation written out: prefill, then one token at a time, with or without a key-value cache.
+
+Takes token ids and returns token ids; text, timing and statistics are made elsewhere.
+Axes: ``batch`` prompts, ``seq`` tokens, ``vocab`` vocabulary entries.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from internals.errors import UserError
+from internals.generation.sampling import Sampler
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+GREEDY = Sampler("greedy", greedy=True)
+
+
+class GenerationError(UserError):
+    """A prompt or a length with which the model cannot generate."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """New tokens of each prompt, without the prompt and without the end token."""
+
+    ids: tuple[tuple[int, ...], ...]
+    """One tuple of new token ids for each prompt."""
+    ended: tuple[bool, ...]
+    """Whether the model itself ended the text with its end token."""
+    steps: int
+    """Forward passes, the prefill included."""
+    tokens_processed: int
+    """Token positions that went through the model, padding included."""
+
+
+@dataclass(frozen=True)
+class Padded:
+    """A batch of prompts padded on the left, so that every last column is a real token."""
+
+    ids: Tensor
+    """``(batch, seq)``"""
+    mask: Tensor
+    """``(batch, seq)``: 1 for real tokens, 0 for padding."""
+
+    @property
+    def positions(self) -> Tensor:
+        """``(batch, seq)``: 0 at the first real token; padding repeats 0 and is masked."""
+        return (self.mask.cumsum(dim=-1) - 1).clamp(min=0)
+
+
+def pad_left(prompts: Sequence[Sequence[int]], pad_id: int, device: Any = None) -> Padded:
+    """Stack prompts of different lengths. A decoder needs the padding on the left, because the
+    next token is predicted at the last column."""
+    import torch
+
+    if not prompts or not all(prompts):
+        raise GenerationError("A prompt has no tokens, so there is nothing to continue; add text.")
+    width = max(map(len, prompts))
+    ids = torch.full((len(prompts), width), pad_id, dtype=torch.long)
+    mask = torch.zeros((len(prompts), width), dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
+    return Padded(ids.to(device), mask.to(device))
+
+
+def generate(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    n_new: int,
+    *,
+    sampler: Sampler = GREEDY,
+    seed: int = 0,
+    cached: bool = True,
+    end_id: int | None = None,
+    on_tokens: Callable[[list[int]], None] | None = None,
+) -> Generated:
+    """Continue each prompt by up to ``n_new`` tokens.
+
+    Args:
+        model: a causal language model of the library, in evaluation mode.
+        prompts: token ids of each prompt; lengths may differ.
+        n_new: new tokens at most; exactly this many where ``end_id`` is None.
+        sampler: greedy by default.
+        seed: of a generator of its own, so that the same call gives the same tokens.
+        cached: keep keys and values, or run the whole text again for each token.
+        end_id: a row that draws this token stops; None never stops.
+        on_tokens: called with the new token of each row as soon as it is there.
+
+    Raises:
+        GenerationError: for an empty prompt, ``n_new`` < 1, or a text longer than the context.
+        SamplingError: for parameters of the sampler outside their range.
+    """
+    import torch
+
+    _check_length(model, prompts, n_new)
+    pad_id = 0 if end_id is None else end_id
+    batch = pad_left(prompts, pad_id, model.device)
+    generator = torch.Generator(model.device).manual_seed(seed)
+    running = torch.ones(len(prompts), dtype=torch.bool, device=model.device)
+    new: list[Tensor] = []
+    processed = 0
+    for logits, n_processed in _steps(model, batch, new, cached):
+        processed += n_processed
+        token = sampler.choose(logits.float(), generator)
+        if end_id is not None:
+            token = token.where(running, end_id)
+            running = running & (token != end_id)
+        new.append(token)
+        if on_tokens:
+            on_tokens(token.tolist())
+        if len(new) == n_new or not running.any():
+            break
+    return _collect(torch.stack(new, dim=1), end_id, processed)
+
+
+def _check_length(model: Any, prompts: Sequence[Sequence[int]], n_new: int) -> None:
+    if n_new < 1:
+        raise GenerationError(f"At least one new token must be asked for, not {n_new}.")
+    longest = max(map(len, prompts), default=0)
+    context = context_length(model)
+    if context is not None and longest + n_new > context:
+        raise GenerationError(
+            f"The prompt has {longest} tokens and {n_new} more are asked for, but the model's "
+            f"context holds {context}; shorten the prompt or ask for fewer tokens."
+        )
+
+
+def context_length(model: Any) -> int | None:
+    """Most tokens that the model can look at; None if its config does not say."""
+    config = getattr(model.config, "text_config", None) or model.config
+    return getattr(config, "max_position_embeddings", None)
+
+
+def _steps(
+    model: Any, batch: Padded, new: list[Tensor], cached: bool
+) -> Iterator[tuple[Tensor, int]]:
+    """Logits ``(batch, vocab)`` of the next token, step after step, and tokens processed.
+
+    ``new`` is read between steps: the caller appends what it chose.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    accepted = inspect.signature(model.forward).parameters
+    cache = DynamicCache(config=model.config) if cached else None
+    ids, mask, positions = batch.ids, batch.mask, batch.positions
+    one = torch.ones_like(mask[:, :1])
+    # An unpadded batch needs no mask: plain causal attention takes the faster kernels.
+    padded = not bool(mask.all())
+    while True:
+        arguments: dict[str, Any] = {"input_ids": ids, "use_cache": cached}
+        if padded:
+            arguments |= {"attention_mask": mask}
+            if "position_ids" in accepted:
+                arguments |= {"position_ids": positions}
+        if cached:
+            arguments |= {"past_key_values": cache}
+        if "logits_to_keep" in accepted:
+            arguments |= {"logits_to_keep": 1}
+        with torch.inference_mode():
+            logits = model(**arguments).logits[:, -1]
+        yield logits, ids.numel()
+        last = new[-1].unsqueeze(1)
+        mask = torch.cat([mask, one], dim=1)
+        following = positions[:, -1:] + 1
+        # With a cache only the new token goes in; its keys and values join those of the others.
+        ids = last if cached else torch.cat([ids, last], dim=1)
+        positions = following if cached else torch.cat([positions, following], dim=1)
+
+
+def _collect(new: Tensor, end_id: int | None, processed: int) -> Generated:
+    rows, ended = [], []
+    for row in new.tolist():
+        stop = row.index(end_id) if end_id in row else len(row)
+        rows.append(tuple(row[:stop]))
+        ended.append(stop < len(row))
+    return Generated(tuple(rows), tuple(ended), new.shape[1], processed)
