@@ -1,0 +1,89 @@
+"""The small fixed inputs in `data/` that a user may edit, read and checked.
+
+A wrong edit is answered by one sentence that names the file and the entry.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from internals.errors import UserError
+from internals.paths import DATA
+
+PROMPTS = DATA / "prompts"
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+class InputError(UserError):
+    """A file in `data/` that cannot be used as it is."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A text whose tokenization is shown."""
+
+    id: str
+    title: str
+    text: str
+
+
+def read_yaml(path: Path, key: str) -> list[dict[str, Any]]:
+    """The list under ``key`` of a YAML file, each entry a mapping.
+
+    Raises:
+        InputError: if the file is missing, is no YAML, or has another shape.
+    """
+    name = path.name
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} is missing; restore it with `git checkout {path.name}`."
+        ) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        raise InputError(
+            f"{name} is no valid YAML{line}; check quotes, colons and indentation there."
+        ) from error
+    entries = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(entries, list) or not entries:
+        raise InputError(f"{name} must hold a list named {key!r} with at least one entry.")
+    for number, entry in enumerate(entries, start=1):
+        if not isinstance(entry, dict):
+            raise InputError(f"Entry {number} of {name} must be a mapping such as `id: …`.")
+    return entries
+
+
+def fields(path: Path, key: str, names: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    """Entries of ``path`` that have exactly the text fields ``names``, ids unique."""
+    seen: set[str] = set()
+    for number, entry in enumerate(read_yaml(path, key), start=1):
+        where = f"Entry {number} of {path.name}"
+        for name in names:
+            value = entry.get(name)
+            if not isinstance(value, str) or not value:
+                raise InputError(f"{where} needs `{name}:` with a text in quotes.")
+        if unknown := sorted(set(entry) - set(names)):
+            raise InputError(
+                f"{where} has an unknown field `{unknown[0]}`; known are {', '.join(names)}."
+            )
+        if not _NAME.fullmatch(entry["id"]):
+            raise InputError(
+                f"{where} has the id {entry['id']!r}; use lower-case letters, digits and hyphens."
+            )
+        if entry["id"] in seen:
+            raise InputError(f"{where} repeats the id {entry['id']!r}; ids must differ.")
+        seen.add(entry["id"])
+        yield entry
+
+
+def samples(path: Path = PROMPTS / "samples.yaml") -> list[Sample]:
+    """The texts of chapter 2."""
+    return [Sample(**entry) for entry in fields(path, "samples", ("id", "title", "text"))]
