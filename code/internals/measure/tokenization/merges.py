@@ -1,0 +1,79 @@
+"""How byte-pair encoding builds a word: the merges one after the other.
+
+A second implementation of the algorithm of Sennrich et al. (2016), used to show the path and to
+check the library: it must end at the library's own tokens.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pandas as pd
+
+from internals.tokens import description, pieces
+
+
+def merge_ranks(tokenizer: Any) -> dict[tuple[str, str], int] | None:
+    """Rank of each merge rule, lowest first; None where the tokenizer is no BPE."""
+    model = description(tokenizer).get("model") or {}
+    if model.get("type") != "BPE":
+        return None
+    pairs = (rule.split(" ", 1) if isinstance(rule, str) else rule for rule in model["merges"])
+    return {(left, right): rank for rank, (left, right) in enumerate(pairs)}
+
+
+def merge_path(symbols: list[str], ranks: dict[tuple[str, str], int]) -> pd.DataFrame:
+    """Apply merges to a list of symbols, always the one with the lowest rank, leftmost first.
+
+    Columns: ``step``, ``rank`` (-1 for the start), ``merged`` (the new symbol), ``symbols``.
+    """
+    rows = [{"step": 0, "rank": -1, "merged": "", "symbols": tuple(symbols)}]
+    while True:
+        pairs = list(itertools.pairwise(symbols))
+        ranked = [(ranks[pair], place) for place, pair in enumerate(pairs) if pair in ranks]
+        if not ranked:
+            return pd.DataFrame(rows)
+        rank, place = min(ranked)
+        merged = symbols[place] + symbols[place + 1]
+        symbols = [*symbols[:place], merged, *symbols[place + 2 :]]
+        rows.append({"step": len(rows), "rank": rank, "merged": merged, "symbols": tuple(symbols)})
+
+
+def word_path(tokenizer: Any, word: str) -> pd.DataFrame | None:
+    """The merge path of one pre-token such as ``" kingdom"``.
+
+    The symbols of a byte-level vocabulary are its stand-ins for bytes (``Ġ`` is a space).
+    Returns None where the tokenizer is no BPE; ``agrees`` says whether the path ends at the
+    library's tokens (it need not where a vocabulary entry overrides the merges).
+    """
+    ranks = merge_ranks(tokenizer)
+    if ranks is None:
+        return None
+    tokens = [p.token for p in pieces(tokenizer, word, split_special=True)]
+    path = merge_path(list("".join(tokens)), ranks)
+    path["agrees"] = list(path["symbols"].iloc[-1]) == tokens
+    return path
+
+
+def pieces_by_rarity(tokenizer: Any, words: pd.DataFrame) -> pd.DataFrame:
+    """Pieces of words by how often they occur in the reference text.
+
+    Args:
+        words: columns ``word`` and ``count``.
+
+    Returns:
+        one row for each word: ``word``, ``count``, ``band`` (power of ten of the count),
+        ``pieces`` (with a leading space, as inside a sentence), ``characters``.
+    """
+    counts = [len(pieces(tokenizer, " " + word, split_special=True)) for word in words["word"]]
+    bands = words["count"].map(lambda n: len(str(int(n))) - 1)
+    return pd.DataFrame(
+        {
+            "word": words["word"].to_numpy(),
+            "count": words["count"].to_numpy(),
+            "band": bands.to_numpy(),
+            "pieces": counts,
+            "characters": words["word"].str.len().to_numpy(),
+        }
+    )

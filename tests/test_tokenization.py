@@ -1,0 +1,153 @@
+"""Chapter 2's measurements of the tokenizer against the library and against hand-worked cases."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from internals.inputs import Sample, samples
+from internals.measure.tokenization import breakdown, coverage, merges, numbers
+from tokenizers_small import ALL, byte_fallback_bpe, byte_level_bpe, word_level, wordpiece
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_the_breakdown_lists_the_ids_of_the_library(make):
+    tokenizer = make()
+    table = breakdown.breakdown(tokenizer, samples())
+    for sample in samples():
+        ids = tokenizer(sample.text, add_special_tokens=False)["input_ids"]
+        assert table.loc[table["sample"] == sample.id, "id"].tolist() == ids
+
+
+def test_bytes_of_the_breakdown_spell_each_sample():
+    table = breakdown.breakdown(byte_level_bpe(), samples())
+    for sample in samples():
+        parts = table.loc[table["sample"] == sample.id, "bytes"]
+        assert bytes.fromhex(" ".join(parts)) == sample.text.encode()
+
+
+def test_nothing_is_shown_as_a_replacement_character():
+    table = breakdown.breakdown(byte_level_bpe(), samples())
+    assert not table["shown"].str.contains("\ufffd").any()
+    assert table["decoded"].str.contains("\ufffd").any(), "the samples should split a character"
+
+
+def test_the_summary_counts_what_is_there():
+    text = "The cat sat"
+    row = breakdown.sample_summary(byte_level_bpe(), [Sample("a", "A", text)]).iloc[0]
+    ids = byte_level_bpe()(text)["input_ids"]
+    assert (row["characters"], row["bytes"], row["words"]) == (11, 11, 3)
+    assert row["tokens"] == len(ids)
+    assert row["bytes_per_token"] == pytest.approx(11 / len(ids))
+    assert row["returns"]
+
+
+def test_unknown_words_are_counted_where_the_tokenizer_has_an_unknown_token():
+    row = breakdown.sample_summary(word_level(), [Sample("a", "A", "the zebra sat")]).iloc[0]
+    assert row["unknown"] == 1
+    assert not row["returns"]
+
+
+def test_a_typed_special_token_is_one_id_by_default_and_many_when_split():
+    table = breakdown.typed_special_tokens(byte_level_bpe())
+    row = table.set_index("token").loc["<|endoftext|>"]
+    assert row["default_ids"] == (row["id"],)
+    assert row["becomes_special"]
+    assert row["n_plain"] > 1
+
+
+def test_no_string_is_lost_by_a_byte_level_tokenizer():
+    table = coverage.fuzz(byte_level_bpe(), n_per_kind=60)
+    assert (table["returned"] == table["n"]).all()
+    assert (table["same_bytes"] == table["n"]).all()
+    assert (table["unknown"] == 0).all()
+
+
+def test_a_lower_casing_tokenizer_loses_strings_and_shows_the_shortest():
+    table = coverage.fuzz(wordpiece(), n_per_kind=60).set_index("kind")
+    assert table["unknown"].sum() > 0
+    row = table.loc["ASCII"]
+    assert row["returned"] < row["n"]
+    assert row["example"]
+
+
+def test_fuzz_strings_are_the_same_for_the_same_seed_and_of_their_kind():
+    one = coverage.random_strings("Indic scripts", 20, seed=3)
+    assert one == coverage.random_strings("Indic scripts", 20, seed=3)
+    assert one != coverage.random_strings("Indic scripts", 20, seed=4)
+    assert all(0x900 <= ord(c) <= 0xDFF for s in one for c in s)
+
+
+def test_two_ways_to_write_an_accent_are_different_tokens():
+    table = coverage.odd_forms(byte_level_bpe()).set_index("form")
+    assert table.loc["precomposed é", "shown"] != table.loc["e and combining accent", "shown"]
+    assert table.loc["e and combining accent", "nfc_changes"]
+    assert not table.loc["full-width letters", "nfc_changes"]
+    assert table.loc["full-width letters", "nfkc_changes"]
+
+
+def test_merges_are_applied_by_rank_and_from_the_left():
+    """Hand-worked: "aaab" with the rules aa, ab -> (aa)(ab); the second aa never forms."""
+    path = merges.merge_path(list("aaab"), {("a", "a"): 0, ("a", "b"): 1})
+    assert path["symbols"].tolist() == [
+        ("a", "a", "a", "b"),
+        ("aa", "a", "b"),
+        ("aa", "ab"),
+    ]
+    assert path["rank"].tolist() == [-1, 0, 1]
+
+
+@given(st.text(st.characters(codec="ascii", categories=["L"]), min_size=1, max_size=12))
+@settings(deadline=None)
+def test_our_merges_end_at_the_tokens_of_the_library(word):
+    path = merges.word_path(byte_level_bpe(), " " + word)
+    assert path is not None
+    assert path["agrees"].iloc[-1]
+
+
+def test_a_tokenizer_without_merges_has_no_path():
+    assert merges.word_path(wordpiece(), "cat") is None
+
+
+def test_rare_words_have_more_pieces_by_direct_encoding():
+    words = pd.DataFrame({"word": ["the", "flibbertigibbet"], "count": [1000, 1]})
+    table = merges.pieces_by_rarity(byte_level_bpe(), words)
+    assert table["band"].tolist() == [3, 0]
+    for row in table.itertuples():
+        assert row.pieces == len(byte_level_bpe()(" " + row.word)["input_ids"])
+
+
+@pytest.mark.parametrize("make", [byte_level_bpe, byte_fallback_bpe])
+def test_the_number_table_agrees_with_direct_encoding(make):
+    tokenizer = make()
+    table = numbers.number_table(tokenizer, last=120)
+    spaced = table[table["space"]].set_index("number")
+    for number in (0, 7, 10, 99, 100, 120):
+        tokens = tokenizer.convert_ids_to_tokens(tokenizer(f" {number}")["input_ids"])
+        groups = [t.strip("Ġ▁") for t in tokens if t.strip("Ġ▁")]
+        assert spaced.loc[number, "pieces"] == len(groups)
+        assert spaced.loc[number, "pattern"] == "+".join(str(len(g)) for g in groups)
+    assert len(table) == 2 * 121
+
+
+def test_a_cut_is_aligned_if_it_leaves_whole_thousands():
+    table = numbers.number_table(byte_level_bpe(), last=9999)
+    for row in table[table["digits"] == 4].drop_duplicates("pattern").itertuples():
+        lengths = list(map(int, row.pattern.split("+")))
+        expected = {sum(lengths[i:]) for i in range(1, len(lengths))} <= {3}
+        assert row.aligned == expected
+
+
+def test_shares_of_patterns_sum_to_one_for_each_length():
+    counts = numbers.pattern_counts(numbers.number_table(byte_level_bpe(), last=999))
+    sums = counts.groupby(["digits", "space"])["share"].sum()
+    assert sums.to_numpy() == pytest.approx(1)
+    assert counts["n"].sum() == 2000
+
+
+def test_written_numbers_show_every_byte():
+    table = numbers.written_numbers(byte_level_bpe())
+    for row in table.itertuples():
+        assert row.shown.replace(" | ", "").replace("·", " ") == " " + row.text
