@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -126,7 +128,7 @@ def test_the_number_table_agrees_with_direct_encoding(make):
     spaced = table[table["space"]].set_index("number")
     for number in (0, 7, 10, 99, 100, 120):
         tokens = tokenizer.convert_ids_to_tokens(tokenizer(f" {number}")["input_ids"])
-        groups = [t.strip("Ġ▁") for t in tokens if t.strip("Ġ▁")]
+        groups = [re.sub("<0x..>", "0", t.strip("Ġ▁")) for t in tokens if t.strip("Ġ▁")]
         assert spaced.loc[number, "pieces"] == len(groups)
         assert spaced.loc[number, "pattern"] == "+".join(str(len(g)) for g in groups)
     assert len(table) == 2 * 121
