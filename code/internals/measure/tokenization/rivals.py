@@ -1,0 +1,110 @@
+"""Rival tokenizers trained on the same text at the same vocabulary size.
+
+Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019), WordPiece (Schuster & Nakajima 2012),
+Unigram (Kudo 2018), whole words, characters and bytes, all with the `tokenizers` library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+UNK = "[UNK]"
+KINDS = ("byte-level BPE", "WordPiece", "Unigram", "word", "character", "byte")
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A tokenizer reduced to what a comparison needs."""
+
+    name: str
+    encode: Callable[[str], list[int]]
+    n_vocab: int
+    unknown: int | None
+    """Id of the unknown token; None where there is none."""
+
+
+def train(kind: str, texts: Iterable[str], vocab_size: int) -> Rival:
+    """Train a tokenizer of one of :data:`KINDS` on ``texts``.
+
+    ``vocab_size`` bounds the entries; bytes have 256 whatever it says.
+    """
+    if kind == "byte":
+        return Rival(kind, lambda text: list(text.encode()), 256, None)
+    if kind == "character":
+        return _characters(texts, vocab_size)
+    tokenizer, trainer = _BUILDERS[kind](vocab_size)
+    tokenizer.train_from_iterator(texts, trainer)
+    return Rival(
+        kind,
+        lambda text: tokenizer.encode(text).ids,
+        tokenizer.get_vocab_size(),
+        tokenizer.token_to_id(UNK),
+    )
+
+
+def _characters(texts: Iterable[str], vocab_size: int) -> Rival:
+    """The commonest characters; the rest are unknown."""
+    from collections import Counter
+
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    ids = {c: i for i, (c, _) in enumerate(counts.most_common(vocab_size - 1), start=1)}
+    return Rival("character", lambda text: [ids.get(c, 0) for c in text], len(ids) + 1, 0)
+
+
+def _bpe(vocab_size: int) -> tuple[Tokenizer, trainers.Trainer]:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer, trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+
+
+def _wordpiece(vocab_size: int) -> tuple[Tokenizer, trainers.Trainer]:
+    tokenizer = Tokenizer(models.WordPiece(unk_token=UNK))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer, trainers.WordPieceTrainer(
+        vocab_size=vocab_size, special_tokens=[UNK], show_progress=False
+    )
+
+
+def _unigram(vocab_size: int) -> tuple[Tokenizer, trainers.Trainer]:
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    return tokenizer, trainers.UnigramTrainer(
+        vocab_size=vocab_size, special_tokens=[UNK], unk_token=UNK, show_progress=False
+    )
+
+
+def _words(vocab_size: int) -> tuple[Tokenizer, trainers.Trainer]:
+    tokenizer = Tokenizer(models.WordLevel(unk_token=UNK))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return tokenizer, trainers.WordLevelTrainer(
+        vocab_size=vocab_size, special_tokens=[UNK], show_progress=False
+    )
+
+
+_BUILDERS: dict[str, Callable[[int], tuple[Tokenizer, trainers.Trainer]]] = {
+    "byte-level BPE": _bpe,
+    "WordPiece": _wordpiece,
+    "Unigram": _unigram,
+    "word": _words,
+}
+
+
+def from_transformers(name: str, tokenizer: object) -> Rival:
+    """A Hugging Face tokenizer as a rival; special tokens in the text are read as text."""
+    from internals.measure.tokenization.breakdown import has_unknown
+
+    def encode(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]  # type: ignore[operator]
+
+    unknown = tokenizer.unk_token_id if has_unknown(tokenizer) else None  # type: ignore[attr-defined]
+    return Rival(name, encode, len(tokenizer), unknown)  # type: ignore[arg-type]

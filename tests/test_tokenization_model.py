@@ -1,0 +1,211 @@
+"""Chapter 2's comparisons and interventions against hand-worked and simulated truth."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from internals.measure.tokenization import casing, compare, contexts, rivals, segmentation
+from internals.tokens import pieces, token_bytes
+from tokenizers_small import TEXT, byte_level_bpe, wordpiece
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    config = GPT2Config(
+        n_layer=2, n_head=2, n_embd=16, vocab_size=len(byte_level_bpe()), n_positions=64
+    )
+    return GPT2LMHeadModel(config).eval()
+
+
+def test_the_four_forms_of_a_word_are_spelt_as_said():
+    assert [casing.spell(f, "the") for f in casing.FORMS] == ["the", "The", " the", " The"]
+
+
+def test_the_case_table_counts_distinct_ids():
+    table = casing.case_table(byte_level_bpe(), ["the", "x"])
+    the = table[table["word"] == "the"]
+    assert len(the) == 4
+    ids = [tuple(byte_level_bpe()(text)["input_ids"]) for text in the["text"]]
+    assert the["ids"].tolist() == ids
+    assert the["distinct"].unique().tolist() == [len(set(ids))]
+
+
+def test_a_tokenizer_that_ignores_case_and_space_has_one_form():
+    table = casing.case_table(wordpiece(), ["the"])
+    assert table["distinct"].tolist() == [1] * 4
+
+
+def test_pairs_that_share_a_direction_are_told_from_random_pairs():
+    """Embeddings built so that the two forms of a word are close and other words are not."""
+    rng = np.random.default_rng(0)
+    n, d = 60, 200
+    words = [f"w{i}" for i in range(n)]
+    meaning = rng.normal(size=(n, d))
+    embedding = np.concatenate([meaning + 0.3 * rng.normal(size=(n, d)) for _ in range(2)])
+    rows = []
+    for i, word in enumerate(words):
+        for form, token in (("space lower", i), ("space capital", n + i)):
+            rows.append({"word": word, "form": form, "ids": (token,), "single": True})
+    table = casing.embedding_pairs(embedding, pd.DataFrame(rows))
+    assert set(table["pair"]) == {"case"}
+    assert table["own"].mean() == pytest.approx(1 / 1.09, abs=0.02)
+    assert abs(table["random"].mean()) < 0.05
+    assert abs(table["neighbour"].mean()) < 0.05
+    assert (table["random"] < 0.9).all(), "the control never takes the word itself"
+
+
+def test_divergence_is_zero_where_nothing_changes_and_agrees_with_torch(model):
+    words, frames = ["the", "cat"], ["on"]
+    table = casing.next_token_divergence(model, byte_level_bpe(), words, frames)
+
+    def log_probs(text):
+        ids = torch.tensor([byte_level_bpe()(text)["input_ids"]])
+        with torch.no_grad():
+            return model(ids).logits[0, -1].double().log_softmax(-1)
+
+    expected = torch.nn.functional.kl_div(
+        log_probs("on The"), log_probs("on the"), log_target=True, reduction="sum"
+    )
+    assert table.loc[0, "kl_case_bits"] == pytest.approx(expected.item() / math.log(2), rel=1e-4)
+    same = casing.next_token_divergence(model, byte_level_bpe(), ["2024", "2024"], frames)
+    assert same["kl_case_bits"].tolist() == pytest.approx([0], abs=1e-9)
+
+
+def test_ids_follow_from_adjacent_characters_for_byte_level_bpe():
+    table = contexts.context_ids(byte_level_bpe(), ["cat", "table", "France"])
+    report = contexts.prediction_failures(table)
+    assert report["failures"].sum() == 0
+    assert (report["predictions"] > 0).all()
+    assert (report["distinct"] > 1).all(), "the frames should change some ids"
+
+
+def test_a_tokenizer_that_looks_further_would_be_caught():
+    table = contexts.context_ids(byte_level_bpe(), ["cat"])
+    table.at[0, "ids"] = (1, 2, 3)
+    assert contexts.prediction_failures(table)["failures"].sum() > 0
+
+
+def test_every_frame_group_leaves_a_prediction():
+    frames = pd.DataFrame(
+        [(left[-1:], right[:1]) for left, right in contexts.FRAMES], columns=["a", "b"]
+    )
+    assert frames.duplicated().sum() >= 5
+
+
+def test_senses_come_apart_where_the_states_hold_them():
+    """States with a word part and, from layer 1 on, a sense part: the gap must appear there."""
+    sentences = contexts.sense_sentences()
+    rng = np.random.default_rng(0)
+    n_words = sentences["word"].nunique()
+    word = pd.factorize(sentences["word"])[0]
+    two = (sentences["kind"] == "two senses").to_numpy()
+    sense = word * 2 + np.where(two, sentences["group"], 0)
+    words, senses = rng.normal(size=(n_words, 64)), rng.normal(size=(2 * n_words, 64))
+    states = np.stack([words[word], words[word] + senses[sense]], axis=1)
+    table = contexts.context_similarity(states, sentences)
+    gap = table.groupby(["kind", "layer"])["gap"].mean()
+    assert gap["two senses", 0] == pytest.approx(0, abs=1e-9)
+    assert gap["two senses", 1] > 0.3
+    assert gap["one sense", 1] == pytest.approx(0, abs=1e-9)
+
+
+def test_every_sense_sentence_ends_with_its_word():
+    for row in contexts.sense_sentences().itertuples():
+        assert row.text.split()[-1] == row.word
+
+
+@pytest.mark.parametrize("kind", rivals.KINDS)
+def test_rivals_keep_to_their_vocabulary(kind):
+    rival = rivals.train(kind, TEXT, 300)
+    ids = rival.encode("the cat sat on 1234 字")
+    assert 0 <= min(ids) <= max(ids) < rival.n_vocab <= 300
+    assert (rival.unknown is None) == (kind in {"byte", "byte-level BPE"})
+
+
+def test_bytes_and_characters_count_what_they_say():
+    text = "naïve 中"
+    assert len(rivals.train("byte", TEXT, 300).encode(text)) == len(text.encode())
+    assert len(rivals.train("character", TEXT, 300).encode(text)) == len(text)
+
+
+def test_ratio_interval_covers_the_truth():
+    """Simulation: 95 % intervals of a ratio of sums cover the true ratio about as often."""
+    rng = np.random.default_rng(1)
+    hits = 0
+    for trial in range(200):
+        bottom = rng.integers(50, 150, 60)
+        top = rng.poisson(1.7 * bottom)
+        estimate = compare.ratio_interval(top, bottom, 400, trial)
+        hits += estimate["low"] <= 1.7 <= estimate["high"]
+    assert 0.88 <= hits / 200 <= 0.99
+
+
+def test_rates_are_ratios_of_sums():
+    counts = compare.document_counts([rivals.train("byte", TEXT, 256)], ["ab cd", "é"])
+    table = compare.rates(counts, n_resamples=50).set_index("rate")
+    assert table.loc["bytes per token", "value"] == 1
+    assert table.loc["tokens per word", "value"] == pytest.approx(7 / 3)
+
+
+def test_the_premium_of_english_is_one_and_of_bytes_is_their_ratio():
+    parallel = pd.DataFrame(
+        {
+            "article": [1, 2, 1, 2],
+            "language": ["English", "English", "Greek", "Greek"],
+            "script": ["Latin", "Latin", "Greek", "Greek"],
+            "text": ["all men", "free", "όλοι", "ναι"],
+        }
+    )
+    table = compare.premiums([rivals.train("byte", TEXT, 256)], parallel, 100)
+    table = table.set_index("language")
+    assert table.loc["English", "value"] == 1
+    assert table.loc["Greek", "value"] == pytest.approx(14 / 11)
+    assert table.loc["Greek", "bytes_ratio"] == pytest.approx(14 / 11)
+
+
+def test_unigram_bits_are_the_closed_form():
+    """Two equally likely bytes: with add-one smoothing, -log2((n/2 + 1) / (n + 256))."""
+    rival = rivals.train("byte", TEXT, 256)
+    table = compare.unigram_bits_per_byte([rival], ["ab" * 500], ["abba"])
+    assert table.loc[0, "bits_per_byte"] == pytest.approx(-math.log2(501 / 1256))
+    assert table.loc[0, "used"] == 2
+
+
+def test_larger_vocabularies_compress_the_text_they_were_trained_on():
+    table = compare.growth("byte-level BPE", TEXT, TEXT, (260, 300, 400))
+    assert table["bytes_per_token"].is_monotonic_increasing
+    assert table["gain"].iloc[1:].gt(1).all()
+
+
+def test_forced_splits_keep_the_bytes():
+    tokenizer = byte_level_bpe()
+    table = segmentation.split_sentences(tokenizer, TEXT, splits=(1, 2))
+    assert len(table) == 3 * table["sentence"].nunique()
+    for row in table.itertuples():
+        raw = b"".join(token_bytes(tokenizer, i) for i in row.ids)
+        assert raw == TEXT[row.sentence].encode()
+        canonical = len(pieces(tokenizer, TEXT[row.sentence]))
+        assert len(row.ids) == canonical + row.splits
+
+
+def test_sentences_that_cannot_be_split_are_left_out():
+    assert segmentation.split_sentences(byte_level_bpe(), ["a"], splits=(4,)).empty
+
+
+def test_sequence_bits_are_those_of_the_library_whatever_the_padding(model):
+    sequences = [
+        tuple(byte_level_bpe()(t)["input_ids"]) for t in ("the cat", "on the mat, and", "1")
+    ]
+    bits = segmentation.sequence_bits(model, sequences, start_id=0)
+    for ids, found in zip(sequences, bits, strict=True):
+        row = torch.tensor([[0, *ids]])
+        with torch.no_grad():
+            loss = model(row, labels=row).loss.item()
+        assert found == pytest.approx(loss * len(ids) / math.log(2), rel=1e-4)
