@@ -15,7 +15,7 @@ CONTEXT = 512
 NAMES = ("fable-gpt2", "fable-llama")
 
 
-def new_model(name: str, vocab_size: int, *, d_model: int = 256, n_layers: int = 6) -> Any:
+def new_model(name: str, vocab_size: int, *, d_model: int = 256, n_layers: int = 4) -> Any:
     """A model with fresh weights: GPT-2's architecture, or Llama's with grouped-query attention."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
