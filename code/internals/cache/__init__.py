@@ -1,0 +1,244 @@
+"""Measurements that remember: `@measurement` on a function stores its results by content.
+
+A result is found again as long as source, parameters, model and input files are the same; then
+neither torch nor transformers is imported. Deleting the cache costs time, never a result.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+import pandas as pd
+
+from internals import paths, progress
+from internals.cache import keys, storage
+from internals.cache.storage import clean, entries, trim
+
+__all__ = [
+    "Measurement",
+    "clean",
+    "entries",
+    "measurement",
+    "recorded",
+    "start_record",
+    "trim",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_IGNORED = "progress"
+"""A parameter of this name is a callback: it cannot change the result."""
+
+
+class Measurement(Generic[P, R]):
+    """A function whose results are stored; made by `measurement`."""
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        helpers: tuple[Any, ...],
+        files: tuple[str | Path, ...],
+        timing: bool,
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.uncached = function
+        """The bare function: computes always, stores never."""
+        self.name = f"{function.__module__}.{function.__qualname__}".replace("<locals>.", "")
+        self._helpers = helpers
+        self._files = files
+        self._timing = timing
+        self._signature = inspect.signature(function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        arguments = self._bind(args, kwargs)
+        key, edited = self._key(arguments)
+        value = storage.load(self.name, key)
+        if value is not storage.MISSING:
+            _record(self.name, _model_name(arguments), cached=True)
+            return value
+        with storage.lock(self.name, key):
+            value = storage.load(self.name, key)  # another build may have been faster
+            if value is storage.MISSING:
+                return self._compute(key, arguments, args, kwargs, store=not edited)
+        _record(self.name, _model_name(arguments), cached=True)
+        return value
+
+    def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """The key under which the result of this call is stored."""
+        return self._key(self._bind(args, kwargs))[0]
+
+    def is_cached(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Whether the result of this call is stored."""
+        key = self.key(*args, **kwargs)
+        return storage.load(self.name, key) is not storage.MISSING
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return {name: value for name, value in bound.arguments.items() if name != _IGNORED}
+
+    def _key(self, arguments: dict[str, Any]) -> tuple[str, bool]:
+        parts, edited = keys.key_parts(
+            self.uncached,
+            arguments,
+            helpers=self._helpers,
+            files=self._files,
+            timing=self._timing,
+            root=paths.ROOT,
+        )
+        return keys.digest(parts), edited
+
+    def _compute(
+        self, key: str, arguments: dict[str, Any], args: Any, kwargs: Any, *, store: bool
+    ) -> R:
+        model = _model_name(arguments)
+        with progress.task(self._label(model)), _peak_memory() as peak:
+            began = time.perf_counter()
+            value = self.uncached(*args, **kwargs)
+            seconds = time.perf_counter() - began
+        _refuse_tensors(self.name, value)
+        cost = {"seconds": round(seconds, 4), "peak_mib": round(peak[0], 1)}
+        if store:
+            about = {"model": model, "parameters": _describe(arguments), "made": time.time()}
+            storage.save(self.name, key, value, {**about, **cost})
+        _record(self.name, model, cached=False, **cost)
+        return value
+
+    def _label(self, model: str) -> str:
+        summary = (self.__doc__ or self.name.rpartition(".")[2]).strip().splitlines()[0]
+        summary = summary.rstrip(".")
+        if len(summary) > 60:
+            summary = summary[:59].rstrip() + "…"
+        return f"{summary} ({model})" if model else summary
+
+
+@overload
+def measurement(function: Callable[P, R], /) -> Measurement[P, R]: ...
+
+
+@overload
+def measurement(
+    *,
+    version_of: Iterable[Callable[..., Any] | ModuleType | type] = (),
+    files: Iterable[str | Path] = (),
+    timing: bool = False,
+) -> Callable[[Callable[P, R]], Measurement[P, R]]: ...
+
+
+def measurement(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    version_of: Iterable[Callable[..., Any] | ModuleType | type] = (),
+    files: Iterable[str | Path] = (),
+    timing: bool = False,
+) -> Any:
+    """Store the results of a measurement ``f(model, **parameters)`` by content.
+
+    The key is made of: the source of ``f`` and of everything it names in its own package
+    (followed through imports); ``version_of``, further functions, classes or modules that it
+    depends on; the parameters (paths count as their content, models as their fingerprint);
+    ``files`` that it reads, from the project root; versions of torch and transformers; with
+    ``timing`` also the machine. A parameter called ``progress`` does not count.
+
+    Results are tables, frozen dataclasses, arrays, plain values or dicts of them; no tensors.
+    """
+
+    def decorate(bare: Callable[..., Any]) -> Measurement[Any, Any]:
+        return Measurement(bare, tuple(version_of), tuple(files), timing)
+
+    return decorate if function is None else decorate(function)
+
+
+def recorded() -> pd.DataFrame:
+    """What this build has measured or found: measurement, model, seconds, peak_mib, cached, at."""
+    rows = []
+    path = _record_path()
+    if path.is_file():
+        for line in path.read_text("utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                continue  # the last line of a build that was killed
+    columns = ["measurement", "model", "cached", "seconds", "peak_mib", "at"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def start_record() -> None:
+    """Begin the record of a new build."""
+    _record_path().unlink(missing_ok=True)
+
+
+def _record_path() -> Path:
+    return paths.BUILD / "measurements.jsonl"
+
+
+def _record(name: str, model: str, *, cached: bool, **cost: float) -> None:
+    path = _record_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    at = round(time.time(), 2)
+    progress.append_line(
+        path, {"measurement": name, "model": model, "cached": cached, **cost, "at": at}
+    )
+
+
+@contextmanager
+def _peak_memory(every_s: float = 0.05) -> Iterator[list[float]]:
+    """Largest resident memory (MiB) while the block runs, sampled; the list's only item."""
+    import threading
+
+    import psutil
+
+    process = psutil.Process()
+    peak = [process.memory_info().rss / 2**20]
+    stop = threading.Event()
+
+    def sample() -> None:
+        while not stop.wait(every_s):
+            peak[0] = max(peak[0], process.memory_info().rss / 2**20)
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        stop.set()
+        thread.join()
+        peak[0] = max(peak[0], process.memory_info().rss / 2**20)
+
+
+def _model_name(arguments: dict[str, Any]) -> str:
+    for value in arguments.values():
+        if isinstance(getattr(value, "fingerprint", None), str):
+            return str(getattr(value, "name", getattr(value, "spec", "")))
+    return ""
+
+
+def _describe(arguments: dict[str, Any]) -> str:
+    """Parameters for people, in a list of entries."""
+    shown = [
+        f"{name}={value!r}"[:80]
+        for name, value in arguments.items()
+        if isinstance(value, bool | int | float | str | tuple | list | Path)
+    ]
+    return ", ".join(shown)
+
+
+def _refuse_tensors(name: str, value: Any) -> None:
+    """A stored tensor would make a cached chapter import torch."""
+    inner = value.values() if isinstance(value, dict) else getattr(value, "__dict__", {}).values()
+    for part in (value, *inner):
+        if type(part).__module__.partition(".")[0] in {"torch", "transformers"}:
+            raise TypeError(
+                f"{name} returned a {type(part).__name__}; convert it to NumPy, pandas or plain "
+                "values, so that a stored result can be read without torch"
+            )

@@ -1,0 +1,159 @@
+"""The key of a measurement: content only, never names of files or times.
+
+Source of the function and its helpers, parameters, model fingerprint, content of input files,
+versions of torch and transformers; for timings also the machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from internals.cache.sources import version_of
+from internals.errors import UserError
+
+LIBRARIES = ("torch", "transformers")
+
+
+class InputFileError(UserError):
+    """A file that a measurement reads is not there."""
+
+
+def digest(parts: Mapping[str, Any]) -> str:
+    """32 hexadecimal digits for a canonical record."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def canonical(value: Any) -> Any:
+    """``value`` as plain JSON, equal for equal content; raises TypeError for what has no content.
+
+    Paths count as the content of the file or folder, models as their fingerprint, functions as
+    their source, tables and arrays as their hash.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, enum.Enum):
+        return {"enum": f"{type(value).__qualname__}.{value.name}"}
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return {"float": value.hex()}
+    if isinstance(value, Path):
+        return {"file": file_digest(value)}
+    if isinstance(getattr(value, "fingerprint", None), str):
+        return {"model": value.fingerprint}
+    return _canonical_container(value)
+
+
+def _canonical_container(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    if isinstance(value, range):
+        return [value.start, value.stop, value.step]
+    if isinstance(value, set | frozenset):
+        return {"set": sorted(json.dumps(canonical(item), sort_keys=True) for item in value)}
+    if isinstance(value, Mapping):
+        pairs = [[canonical(key), canonical(item)] for key, item in value.items()]
+        return {"map": sorted(pairs, key=lambda pair: json.dumps(pair, sort_keys=True))}
+    if isinstance(value, np.ndarray | pd.DataFrame | pd.Series | pd.Index):
+        import joblib
+
+        return {"data": joblib.hash(value)}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"dataclass": type(value).__qualname__, "fields": fields}
+    if callable(value):
+        return {"source": version_of(value).digest}
+    raise TypeError(
+        f"a measurement cannot take a {type(value).__qualname__}: its content cannot be told; "
+        "pass plain values, tables, paths or dataclasses"
+    )
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's files."""
+    if path.is_dir():
+        inner = hashlib.sha256()
+        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+            inner.update(f"{file.relative_to(path).as_posix()}\0{file_digest(file)}\n".encode())
+        return inner.hexdigest()
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputFileError(
+            f"The input file {path} cannot be read ({error.strerror}); put it back and try again."
+        ) from error
+
+
+def files_digest(files: Iterable[str | Path], root: Path) -> list[str]:
+    """Digests of the declared input files, relative ones from the project root."""
+    return [file_digest(root / file) for file in files]
+
+
+@functools.cache
+def library_versions() -> dict[str, str]:
+    """``major.minor`` of the libraries that can change a result; they are not imported."""
+    return {name: _major_minor(name) for name in LIBRARIES}
+
+
+def _major_minor(name: str) -> str:
+    try:
+        return ".".join(importlib.metadata.version(name).split(".")[:2])
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
+@functools.cache
+def machine_id() -> str:
+    """What a timing depends on: processor, cores, thread settings, accelerators; no torch."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = [os.environ.get(f"{kind}_NUM_THREADS", "") for kind in ("OMP", "MKL")]
+    gpus = sorted(p.read_text() for p in Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    parts = [platform.system(), platform.machine(), _processor(), cores, threads, gpus]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _processor() -> str:
+    """Name of the processor; on Linux `platform.processor` is often empty."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.lower().startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def key_parts(
+    function: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    *,
+    helpers: Iterable[Any] = (),
+    files: Iterable[str | Path] = (),
+    timing: bool = False,
+    root: Path,
+) -> tuple[dict[str, Any], bool]:
+    """Everything the result depends on, and whether the source was edited under our feet."""
+    version = version_of(function, *helpers)
+    parts = {
+        "function": f"{function.__module__}.{function.__qualname__}",
+        "source": version.digest,
+        "arguments": {name: canonical(value) for name, value in arguments.items()},
+        "files": files_digest(files, root),
+        "libraries": library_versions(),
+        "machine": machine_id() if timing else None,
+    }
+    return parts, version.edited

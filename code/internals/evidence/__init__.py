@@ -1,0 +1,1 @@
+"""Evidence: claims, their wording, the ledger that lists them and the linter that demands them."""
