@@ -81,10 +81,11 @@ class Claim:
 
     @property
     def full_text(self) -> str:
-        """Value, interval and n in one parenthesis-ready phrase."""
-        if self.interval is None:
+        """Value, interval and n in one phrase: ``0.12 bits [0.01, 0.20] (40 prompts)``."""
+        if self.interval is None or self.value is None:
             return f"{self.value_text} ({self.n_text})"
-        return f"{self.value_text} {self.interval_text} ({self.n_text})"
+        bare = wording.interval_text(self.interval, unit=self.unit, with_its_unit=False)
+        return f"{self.value_text} {bare} ({self.n_text})"
 
     @property
     def holds(self) -> bool:
@@ -115,17 +116,17 @@ class Claim:
 
     @property
     def ref(self) -> Inline:
-        """A small superscript link to the row of the ledger.
+        """A small link to the row of the ledger.
 
-        The class and the attribute let the Lua filter place the anchor ``cite-<id>`` at the
-        first mention that survives the choice of paragraphs.
+        The Lua filter raises it and gives the first mention that survives the choice of
+        paragraphs the anchor ``cite-<id>``, to which the ledger links back.
         """
         title = f"{self.verdict}: {self.full_text}" if self.value is not None else self.verdict
-        css = "claim-ref claim-" + self.verdict.replace(" ", "-")
-        title = title.replace("\\", "").replace('"', "'")
+        title = re.sub(r'["\\\\]', "", title)
+        css = self.verdict.replace(" ", "-")
         return Inline(
-            f'[^[†]({self.ledger}#claim-{self.id} "{title}")^]{{.{css.replace(" ", " .")} '
-            f'claim="{self.id}"}}'
+            f'[[†]({self.ledger}#claim-{self.id} "{title}")]'
+            f'{{.claim-ref .claim-{css} claim="{self.id}"}}'
         )
 
     def as_record(self) -> dict[str, Any]:

@@ -79,7 +79,8 @@ def _chapter_table(claims: list[dict[str, Any]], link: str) -> str:
     heads = ["Claim", "Value", "Interval", "n", "Verdict"]
     rows = [
         [
-            f"[]{{#claim-{c['id']}}}[{escape(c['sentence'])}]({link}#cite-{c['id']})",
+            # Typst needs an anchor with content: the link itself carries it.
+            f"[[{escape(c['sentence'])}]({link}#cite-{c['id']})]{{#claim-{c['id']}}}",
             escape(c["value_text"]),
             escape(c["interval_text"]),
             escape(c["n_text"]),

@@ -7,6 +7,7 @@ as markup is escaped. Nothing here measures.
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from internals.evidence import wording
 
 Format = str | int | Callable[[Any], str]
 
-_MARKUP = frozenset("\\`*_{}[]()<>#+-.!|$@^~&'\":=/%;")
+_MARKUP = frozenset("\\`*_{}[]<>#!|$@^~&'\":=")
+_RUNS = re.compile(r"(?<=[-.])[-.]|[-.](?=[-.])|(?<=www)\.")
+"""Dashes and points that would turn into typographic dashes, ellipses or addresses."""
 _LONGEST_WORD = 32
 _WIDEST = 48
 _NARROWEST = 3
@@ -99,7 +102,7 @@ def heading(column: str) -> str:
     if unit:
         words = words[:-1]
     text = " ".join(words).strip()
-    text = text[:1].upper() + text[1:]
+    text = text if len(text) == 1 else text[:1].upper() + text[1:]
     return f"{text} ({unit})" if unit else text
 
 
@@ -124,7 +127,8 @@ def escape(text: object) -> str:
     a row or turn the reading direction of the page.
     """
     visible = "".join(_visible(character) for character in str(text))
-    return "".join(f"\\{c}" if c in _MARKUP else c for c in _breakable(visible))
+    escaped = "".join(f"\\{c}" if c in _MARKUP else c for c in _breakable(visible))
+    return _RUNS.sub(r"\\\g<0>", escaped)
 
 
 def escape_code(text: object) -> str:

@@ -77,7 +77,13 @@ def number(
     return with_unit(text, unit)
 
 
-def interval_text(interval: Interval | None, *, unit: str = "", digits: int | None = None) -> str:
+def interval_text(
+    interval: Interval | None,
+    *,
+    unit: str = "",
+    digits: int | None = None,
+    with_its_unit: bool = True,
+) -> str:
     """``[low, high]`` with the digits that its own width justifies; the unit once, at the end."""
     if interval is None:
         return "exact"
@@ -85,7 +91,7 @@ def interval_text(interval: Interval | None, *, unit: str = "", digits: int | No
     scale = scale_of(unit)
     decimals = _decimals(max(abs(low), abs(high)) * scale, interval, scale, digits)
     inner = ", ".join(_bound(bound * scale, decimals) for bound in (low, high))
-    return with_unit(f"[{inner}]", unit)
+    return with_unit(f"[{inner}]", unit) if with_its_unit else f"[{inner}]"
 
 
 def count(n: float | int) -> str:

@@ -58,6 +58,7 @@ def train_one(
     recipe: Recipe | None = None,
     *,
     threads: int | None = None,
+    compiled: bool = False,
     report: Callable[[Progress], None] | None = None,
     **sizes: int,
 ) -> Any:
@@ -71,7 +72,15 @@ def train_one(
     tokenizer = AutoTokenizer.from_pretrained(dataset / "tokenizer")
     model = new_model(name, len(tokenizer), **sizes)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    train(model, stream, run, recipe or Recipe(), snapshot=_keep(run), report=report)
+    train(
+        model,
+        stream,
+        run,
+        recipe or Recipe(),
+        snapshot=_keep(run),
+        report=report,
+        compiled=compiled,
+    )
     return model.eval()
 
 

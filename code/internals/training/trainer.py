@@ -132,15 +132,24 @@ def chunked_loss_backward(
 
 
 def train_batch(
-    model: Any, rows: Tensor, found: list[torch.optim.Optimizer], recipe: Recipe, offset: int
+    model: Any,
+    rows: Tensor,
+    found: list[torch.optim.Optimizer],
+    recipe: Recipe,
+    offset: int,
+    body: Callable[..., Any] | None = None,
 ) -> float:
-    """One optimiser step on ``(batch, window + 1)`` tokens; returns the loss in nats."""
+    """One optimiser step on ``(batch, window + 1)`` tokens; returns the loss in nats.
+
+    ``body`` is the model without its head, compiled or not.
+    """
     import torch
 
     inputs, targets = rows[:, :-1], rows[:, 1:].reshape(-1)
     positions = torch.arange(inputs.shape[1], device=rows.device)[None] + offset
     with torch.autocast(rows.device.type, torch.bfloat16):
-        hidden = model.base_model(input_ids=inputs, position_ids=positions, use_cache=False)[0]
+        body = model.base_model if body is None else body
+        hidden = body(input_ids=inputs, position_ids=positions, use_cache=False)[0]
         loss = chunked_loss_backward(
             hidden.flatten(0, 1), model.get_output_embeddings().weight, targets
         )
@@ -177,6 +186,7 @@ def train(
     report: Callable[[Progress], None] | None = None,
     save_every_s: float = 300,
     stop_after: int | None = None,
+    compiled: bool = False,
 ) -> int:
     """Train ``model`` in place over ``stream``; returns the number of tokens seen.
 
@@ -189,6 +199,7 @@ def train(
         snapshot: called with model, step and tokens at log-spaced steps.
         report: called after every step.
         stop_after: end after this many steps of this call (for tests and for pauses).
+        compiled: compile the model first (a third faster on a CPU; needs a C++ compiler).
 
     Raises:
         UserError: if the checkpoint belongs to another recipe or stream.
@@ -202,6 +213,7 @@ def train(
     context = getattr(model.config, "max_position_embeddings", recipe.last_window)
     marks = log_spaced(len(steps))
     saved, first, began = time.monotonic(), done, time.monotonic()
+    body = torch.compile(model.base_model, dynamic=False) if compiled else model.base_model
     model.train()
     with _Stop() as stop:
         while (
@@ -217,9 +229,8 @@ def train(
             rows = np.stack([stream[s : s + step.window + 1] for s in step.starts]).astype(np.int64)
             # Short windows at random places, so that every learned position is trained.
             offset = _offset(recipe.seed, done, context - step.window)
-            loss = train_batch(
-                model, torch.from_numpy(rows).to(model.device), found, recipe, offset
-            )
+            batch = torch.from_numpy(rows).to(model.device)
+            loss = train_batch(model, batch, found, recipe, offset, body)
             done += 1
             tokens = sum(len(s.starts) * s.window for s in steps[:done])
             if report:
