@@ -13,7 +13,6 @@ import hashlib
 import importlib.metadata
 import json
 import os
-import platform
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from internals import provenance
 from internals.cache.sources import version_of
 from internals.errors import UserError
 
@@ -120,21 +120,9 @@ def _major_minor(name: str) -> str:
 @functools.cache
 def machine_id() -> str:
     """What a timing depends on: processor, cores, thread settings, accelerators; no torch."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = [os.environ.get(f"{kind}_NUM_THREADS", "") for kind in ("OMP", "MKL")]
     gpus = sorted(p.read_text() for p in Path("/proc/driver/nvidia/gpus").glob("*/information"))
-    parts = [platform.system(), platform.machine(), _processor(), cores, threads, gpus]
+    parts = [provenance.machine_id(), os.environ.get("MKL_NUM_THREADS", ""), *gpus]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-def _processor() -> str:
-    """Name of the processor; on Linux `platform.processor` is often empty."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(errors="replace").splitlines():
-            if line.lower().startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 def key_parts(

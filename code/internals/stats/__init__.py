@@ -1,0 +1,42 @@
+"""Statistics of the report: intervals and tests whose unit is the prompt, document or fact.
+
+Tokens of one prompt are not independent, so every function takes `clusters`: labels that say which
+values belong to one unit. Results are frozen dataclasses; nothing here runs a model or draws.
+"""
+
+from __future__ import annotations
+
+from internals.stats.association import auroc, correlation
+from internals.stats.intervals import (
+    Estimate,
+    bootstrap_ci,
+    difference,
+    paired_difference,
+    quartiles,
+    wilson,
+)
+from internals.stats.significance import (
+    Significance,
+    benjamini_hochberg,
+    mcnemar_exact,
+    permutation_correlation,
+    permutation_difference,
+    sign_flip_test,
+)
+
+__all__ = [
+    "Estimate",
+    "Significance",
+    "auroc",
+    "benjamini_hochberg",
+    "bootstrap_ci",
+    "correlation",
+    "difference",
+    "mcnemar_exact",
+    "paired_difference",
+    "permutation_correlation",
+    "permutation_difference",
+    "quartiles",
+    "sign_flip_test",
+    "wilson",
+]

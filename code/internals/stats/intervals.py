@@ -1,0 +1,253 @@
+"""Estimates with intervals: bootstrap over units, Wilson for shares, quartiles for timings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats as scipy_stats
+
+Values = NDArray[np.float64]
+Statistic = Callable[[Values], Any]
+Method = Literal["BCa", "percentile"]
+
+_CHUNK = 4_000_000
+"""Largest matrix of resampling weights held at once (numbers)."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value, its interval and the number of units behind it."""
+
+    value: float
+    low: float
+    """Lower end; NaN where one unit gives no interval."""
+    high: float
+    n: int
+    """Number of resampled units (prompts, documents, facts), not of tokens."""
+    unit: str
+    """What n counts, in the plural."""
+    method: str
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """``(low, high)``, or None where there is none."""
+        return (self.low, self.high) if math.isfinite(self.low + self.high) else None
+
+    def excludes(self, reference: float = 0.0) -> bool:
+        """Whether the interval leaves out ``reference`` (False without an interval)."""
+        return self.interval is not None and not self.low <= reference <= self.high
+
+
+def bootstrap_ci(
+    values: ArrayLike,
+    statistic: Statistic = np.mean,
+    *,
+    clusters: ArrayLike | None = None,
+    n_resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    method: Method = "BCa",
+    unit: str = "observations",
+) -> Estimate:
+    """Bootstrap interval of a statistic, resampling whole units.
+
+    ``values``: ``(n,)`` or ``(n, columns)``; ``statistic`` maps such an array to a number.
+    ``clusters``: ``(n,)`` labels; rows with one label are drawn together (Davison and Hinkley 1997,
+    section 3.8). ``method``: bias-corrected and accelerated (Efron 1987; acceleration by the
+    jackknife over units) or percentile. Raises ValueError for no values or NaN among them.
+    """
+    rows = as_rows(values)
+    units = as_units(len(rows), clusters)
+    estimate = float(statistic(rows))
+    if len(units) < 2:
+        return Estimate(estimate, math.nan, math.nan, len(units), unit, "one unit: no interval")
+    resamples = np.fromiter(
+        _resampled(rows, units, statistic, n_resamples, np.random.default_rng(seed)),
+        float,
+        n_resamples,
+    )
+    if method == "BCa":
+        low, high = _bca(estimate, resamples, _jackknife(rows, units, statistic), level)
+    else:
+        low, high = percentile_interval(resamples, level)
+    clustered = "" if clusters is None else " over clusters"
+    label = f"{method} bootstrap{clustered}, {n_resamples} resamples"
+    return Estimate(estimate, low, high, len(units), unit, label)
+
+
+def paired_difference(
+    a: ArrayLike,
+    b: ArrayLike,
+    statistic: Statistic = np.mean,
+    *,
+    clusters: ArrayLike | None = None,
+    n_resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    method: Method = "BCa",
+    unit: str = "pairs",
+) -> Estimate:
+    """``statistic(a) - statistic(b)`` where ``a[i]`` and ``b[i]`` come from the same unit.
+
+    Both are resampled together, so what units have in common cancels.
+    """
+    first, second = as_rows(a), as_rows(b)
+    if first.shape != second.shape or first.ndim != 1:
+        raise ValueError(
+            f"pairs need two vectors of one length, not shapes {first.shape} and {second.shape}"
+        )
+    options: dict[str, Any] = {
+        "clusters": clusters,
+        "n_resamples": n_resamples,
+        "seed": seed,
+        "level": level,
+        "method": method,
+        "unit": unit,
+    }
+    if statistic is np.mean:  # the mean of differences, which is much faster
+        return bootstrap_ci(first - second, np.mean, **options)
+    pairs = np.column_stack([first, second])
+    return bootstrap_ci(
+        pairs, lambda rows: statistic(rows[:, 0]) - statistic(rows[:, 1]), **options
+    )
+
+
+def difference(
+    a: ArrayLike,
+    b: ArrayLike,
+    statistic: Statistic = np.mean,
+    *,
+    clusters_a: ArrayLike | None = None,
+    clusters_b: ArrayLike | None = None,
+    n_resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    unit: str = "observations",
+) -> Estimate:
+    """``statistic(a) - statistic(b)`` of two independent groups; percentile bootstrap.
+
+    Each group is resampled by itself (Efron and Tibshirani 1993, chapter 8).
+    """
+    rng = np.random.default_rng(seed)
+    sides = []
+    for values, clusters in ((a, clusters_a), (b, clusters_b)):
+        rows = as_rows(values)
+        units = as_units(len(rows), clusters)
+        draws = _resampled(rows, units, statistic, n_resamples, rng)
+        sides.append((float(statistic(rows)), len(units), np.fromiter(draws, float, n_resamples)))
+    (value_a, n_a, draws_a), (value_b, n_b, draws_b) = sides
+    low, high = percentile_interval(draws_a - draws_b, level)
+    if min(n_a, n_b) < 2:
+        low = high = math.nan
+    label = f"percentile bootstrap of two groups, {n_resamples} resamples"
+    return Estimate(value_a - value_b, low, high, n_a + n_b, unit, label)
+
+
+def wilson(successes: int, n: int, *, level: float = 0.95, unit: str = "observations") -> Estimate:
+    """Score interval of a share of independent units (Wilson 1927).
+
+    Stays inside [0, 1] and keeps its width at 0 and n successes, unlike the textbook interval.
+    """
+    if not 0 <= successes <= n or n < 1:
+        raise ValueError(f"successes must lie in 0..n with n > 0, but are {successes} of {n}")
+    z = float(scipy_stats.norm.ppf((1 + level) / 2))
+    share = successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == n else centre + half
+    return Estimate(share, low, high, n, unit, f"Wilson interval, {level:.0%}")
+
+
+def quartiles(values: ArrayLike, *, unit: str = "repeats") -> Estimate:
+    """Median with first and third quartile: spread of timings, not a confidence interval."""
+    rows = as_rows(values)
+    low, middle, high = (float(q) for q in np.quantile(rows, [0.25, 0.5, 0.75]))
+    return Estimate(middle, low, high, len(rows), unit, "median and quartiles")
+
+
+def percentile_interval(resamples: Values, level: float) -> tuple[float, float]:
+    """Central interval of the resampled values."""
+    low, high = np.quantile(resamples, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def as_rows(values: ArrayLike) -> Values:
+    rows = np.asarray(values, dtype=float)
+    if rows.ndim == 0 or len(rows) == 0:
+        raise ValueError("a statistic needs at least one value, but there is none")
+    if np.isnan(rows).any():
+        raise ValueError(f"{int(np.isnan(rows).sum())} values are NaN; drop them and say so")
+    return rows
+
+
+def as_units(n: int, clusters: ArrayLike | None) -> list[NDArray[np.intp]]:
+    """Row numbers of each unit, in order of first appearance."""
+    if clusters is None:
+        return list(np.arange(n)[:, None])
+    labels = np.asarray(clusters)
+    if labels.shape != (n,):
+        raise ValueError(f"clusters must have one label for each of {n} rows, not {labels.shape}")
+    _, codes = np.unique(labels, return_inverse=True)
+    order = np.argsort(codes, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+
+
+def _resampled(
+    rows: Values,
+    units: list[NDArray[np.intp]],
+    statistic: Statistic,
+    n_resamples: int,
+    rng: np.random.Generator,
+) -> Iterator[float]:
+    """The statistic of each resample; weighted sums where it is the mean."""
+    k = len(units)
+    if statistic is np.mean and rows.ndim == 1:
+        sums = np.array([rows[unit].sum() for unit in units])
+        sizes = np.array([len(unit) for unit in units], dtype=float)
+        step = max(1, _CHUNK // k)
+        for start in range(0, n_resamples, step):
+            draws = rng.integers(0, k, size=(min(step, n_resamples - start), k))
+            yield from sums[draws].sum(axis=1) / sizes[draws].sum(axis=1)
+        return
+    for _ in range(n_resamples):
+        chosen = rng.integers(0, k, size=k)
+        yield float(statistic(rows[np.concatenate([units[i] for i in chosen])]))
+
+
+def _jackknife(rows: Values, units: list[NDArray[np.intp]], statistic: Statistic) -> Values:
+    """The statistic with each unit left out in turn."""
+    if statistic is np.mean and rows.ndim == 1:
+        sums = np.array([rows[unit].sum() for unit in units])
+        sizes = np.array([len(unit) for unit in units], dtype=float)
+        return (sums.sum() - sums) / (sizes.sum() - sizes)
+    left_out = []
+    for unit in units:
+        keep = np.ones(len(rows), dtype=bool)
+        keep[unit] = False
+        left_out.append(float(statistic(rows[keep])))
+    return np.array(left_out)
+
+
+def _bca(
+    estimate: float, resamples: Values, jackknife: Values, level: float
+) -> tuple[float, float]:
+    """Bias-corrected and accelerated interval (Efron 1987, equations 2.3 and 6.6)."""
+    if np.ptp(resamples) == 0:
+        return estimate, estimate
+    below = np.mean(resamples < estimate) + np.mean(resamples == estimate) / 2
+    # A statistic at the edge of all resamples has no finite correction; stay inside.
+    below = np.clip(below, 1 / (2 * len(resamples)), 1 - 1 / (2 * len(resamples)))
+    bias = scipy_stats.norm.ppf(below)
+    deviations = jackknife.mean() - jackknife
+    spread = float((deviations**2).sum())
+    acceleration = float((deviations**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
+    z = scipy_stats.norm.ppf(np.array([(1 - level) / 2, (1 + level) / 2]))
+    shares = scipy_stats.norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
+    low, high = np.quantile(resamples, shares)
+    return float(low), float(high)
