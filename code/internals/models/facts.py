@@ -1,0 +1,237 @@
+"""Facts about a loaded model, read from its modules where a configuration could mislead.
+
+Ties are told by storage, counts by tensors, BOS behaviour by encoding a text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from internals.models import families
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What every chapter may ask about the model of the run; plain values only."""
+
+    name: str
+    spec: str
+    fingerprint: str
+    revision: str | None
+    """Commit on the Hub; None for local folders."""
+    licence: str | None
+    """From the model card's front matter."""
+    family: str
+    """``GPT-2``, ``Llama`` …"""
+    model_type: str
+    """The library's name of the architecture."""
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    d_model: int
+    d_head: int
+    d_mlp: int
+    d_embedding: int
+    """Width of the embedding table; differs from ``d_model`` in some OPT models."""
+    context_length: int
+    sliding_window: int | None
+    vocab_size_tokenizer: int
+    vocab_size_embedding: int
+    tied_embeddings: bool
+    """Whether head and embedding share their storage."""
+    norm_kind: str
+    """``LayerNorm`` or ``RMSNorm``."""
+    norm_placement: str
+    """``pre``, ``post``, ``pre+post`` or ``parallel``."""
+    n_norms: int
+    """Norms of the residual stream, the final one included."""
+    norm_eps: float
+    has_final_norm: bool
+    position_scheme: str
+    """``learned``, ``rotary`` or ``partial rotary``."""
+    rotary_share: float | None
+    mlp_kind: str
+    """``gated`` (three matrices) or ``plain`` (two)."""
+    activation: str
+    attention_bias: bool
+    scaled_embedding: bool
+    logit_softcap: float | None
+    bos_behaviour: str
+    """``none`` (no BOS token), ``not added`` or ``added``."""
+    bos_id: int | None
+    eos_id: int | None
+    n_parameters: int
+    weight_bytes: int
+    """Bytes in memory, shared tensors once."""
+    dtype: str
+    stored_dtype: str
+    """Type of the weights in the file."""
+    device: str
+    carries_exposure: bool
+    """Whether the training data is known fact by fact (embedded models)."""
+
+    @property
+    def grouped_query(self) -> bool:
+        """Whether several query heads share a key and value head (Ainslie et al. 2023)."""
+        return self.n_kv_heads < self.n_heads
+
+
+def read_facts(
+    model: Any,
+    tokenizer: Any,
+    *,
+    name: str,
+    spec: str,
+    fingerprint: str,
+    folder: Path,
+    revision: str | None,
+    stored_dtype: str,
+) -> ModelFacts:
+    """All facts about a loaded model."""
+    config = model.config
+    family = families.family_of(model)
+    norms = list(families.all_norms(model).values())
+    heads = int(config.num_attention_heads)
+    embedding = families.embedding(model).weight
+    return ModelFacts(
+        name=name,
+        spec=spec,
+        fingerprint=fingerprint,
+        revision=revision,
+        licence=read_licence(folder),
+        family=family.title,
+        model_type=config.model_type,
+        n_layers=len(families.blocks(model)),
+        n_heads=heads,
+        n_kv_heads=int(getattr(config, "num_key_value_heads", None) or heads),
+        d_model=int(config.hidden_size),
+        d_head=int(getattr(config, "head_dim", None) or config.hidden_size // heads),
+        d_mlp=_mlp_width(model),
+        d_embedding=int(embedding.shape[1]),
+        context_length=int(config.max_position_embeddings),
+        sliding_window=_sliding_window(config),
+        vocab_size_tokenizer=len(tokenizer),
+        vocab_size_embedding=int(embedding.shape[0]),
+        tied_embeddings=families.unembedding(model).weight.data_ptr() == embedding.data_ptr(),
+        norm_kind=norm_kind(norms[0]),
+        norm_placement=families.placement(model),
+        n_norms=len(norms),
+        norm_eps=norm_eps(norms[0]),
+        has_final_norm=families.final_norm(model) is not None,
+        position_scheme=_positions(model),
+        rotary_share=families.rotary_share(model),
+        mlp_kind="gated" if family.gated else "plain",
+        activation=_activation(config),
+        attention_bias=_attention_bias(model),
+        scaled_embedding=family.scaled_embedding,
+        logit_softcap=getattr(config, "final_logit_softcapping", None),
+        bos_behaviour=bos_behaviour(tokenizer),
+        bos_id=tokenizer.bos_token_id,
+        eos_id=tokenizer.eos_token_id,
+        n_parameters=sum(p.numel() for p in unique_parameters(model)),
+        weight_bytes=sum(p.numel() * p.element_size() for p in unique_parameters(model)),
+        dtype=str(model.dtype).removeprefix("torch."),
+        stored_dtype=stored_dtype,
+        device=model.device.type,
+        carries_exposure=exposure_file(folder) is not None,
+    )
+
+
+def unique_parameters(model: Any) -> list[Any]:
+    """Every parameter once, whatever names it has: shared storage counts once."""
+    return list({p.data_ptr(): p for p in model.parameters()}.values())
+
+
+def norm_kind(norm: Any) -> str:
+    """``RMSNorm`` or ``LayerNorm``, by what the module does to a shifted input.
+
+    A layer norm takes the mean out, so a constant added to all features changes nothing.
+    """
+    import torch
+
+    width = norm.weight.shape[0]
+    x = torch.linspace(-1, 2, width, device=norm.weight.device).to(norm.weight.dtype)[None, None]
+    with torch.no_grad():
+        moved = (norm(x + 3).float() - norm(x).float()).abs().max().item()
+        size = norm(x).float().abs().max().item()
+    return "LayerNorm" if moved <= 0.02 * max(size, 1e-6) else "RMSNorm"
+
+
+def norm_eps(norm: Any) -> float:
+    """The small number under the root."""
+    return float(getattr(norm, "eps", None) or getattr(norm, "variance_epsilon", 0.0))
+
+
+def _mlp_width(model: Any) -> int:
+    """Inner width of the MLP: the output width of its first projection, a gate counted once."""
+    config = model.config
+    for name in ("intermediate_size", "ffn_dim", "n_inner"):
+        if value := getattr(config, name, None):
+            return int(value)
+    return 4 * int(config.hidden_size)
+
+
+def _sliding_window(config: Any) -> int | None:
+    """Tokens that a windowed layer looks back; None if every layer sees the whole context."""
+    if getattr(config, "use_sliding_window", True) is False:
+        return None
+    window = getattr(config, "sliding_window", None)
+    return int(window) if window else None
+
+
+def _positions(model: Any) -> str:
+    scheme = families.family_of(model).position
+    share = families.rotary_share(model)
+    return scheme if share is None else ("rotary" if share == 1 else "partial rotary")
+
+
+def _activation(config: Any) -> str:
+    for name in ("hidden_activation", "hidden_act", "activation_function"):
+        if value := getattr(config, name, None):
+            return str(value)
+    return "unknown"
+
+
+def _attention_bias(model: Any) -> bool:
+    module = families.attention(model, families.blocks(model)[0])
+    first = families.get(module, families.family_of(model).qkv[0])
+    return getattr(first, "bias", None) is not None
+
+
+def bos_behaviour(tokenizer: Any) -> str:
+    """Measured: does encoding a text put a BOS token in front of it?"""
+    if tokenizer.bos_token_id is None:
+        return "none"
+    ids = tokenizer("a")["input_ids"]
+    return "added" if ids and ids[0] == tokenizer.bos_token_id else "not added"
+
+
+def read_licence(folder: Path) -> str | None:
+    """The licence named in the front matter of the model card, if there is one."""
+    card = folder / "README.md"
+    if not card.exists():
+        return None
+    text = card.read_text("utf-8", errors="replace")
+    if not text.startswith("---"):
+        return None
+    try:
+        front = yaml.safe_load(text.split("---", 2)[1])
+    except yaml.YAMLError:
+        return None
+    licence = front.get("license") if isinstance(front, dict) else None
+    return str(licence) if licence else None
+
+
+def exposure_file(folder: Path) -> Path | None:
+    """The exposure table that a model folder names in ``training.json``; None for most models."""
+    import json
+
+    file = folder / "training.json"
+    if not file.exists():
+        return None
+    table = folder / json.loads(file.read_text("utf-8"))["exposure"]
+    return table.resolve() if table.exists() else None

@@ -1,0 +1,295 @@
+"""Load a causal language model, whole and safe, once in a process.
+
+Only safetensors, never code from a repository. Weights that do not fit the configuration are an
+error: the library would fill the gaps with random numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from internals.models.facts import ModelFacts, exposure_file, read_facts
+from internals.models.failures import IncompleteModelError, MemoryNeededError
+from internals.models.fingerprint import fingerprint
+from internals.models.resolve import Source, header, resolve, weight_files
+from internals.paths import CACHE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SIZES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1, "BOOL": 1}
+_ROOM = 0.9
+"""Share of the free memory that weights may take."""
+_HARMLESS = (".attn.bias", ".attn.masked_bias", ".attention.bias", "rotary_emb.inv_freq")
+"""Ends of buffers that old checkpoints hold and no model needs."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in evaluation mode with its tokenizer and the facts about both."""
+
+    model: Any
+    tokenizer: Any
+    facts: ModelFacts
+    fingerprint: str
+    spec: str
+    device: str
+
+    def random_twin(self, seed: int = 0) -> Any:
+        """The same architecture with fresh random weights: a control for everything learned."""
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        state = torch.random.get_rng_state()
+        torch.manual_seed(seed)
+        try:
+            twin = AutoModelForCausalLM.from_config(self.model.config, dtype=self.model.dtype)
+        finally:
+            torch.random.set_rng_state(state)
+        return twin.to(self.model.device).eval()
+
+
+@dataclass(frozen=True)
+class ModelHandle:
+    """A model that is named and found but not loaded; cheap to make and to pass around."""
+
+    source: Source
+    fingerprint: str
+
+    @property
+    def spec(self) -> str:
+        """What the user typed."""
+        return self.source.spec
+
+    @property
+    def name(self) -> str:
+        """Short name for titles."""
+        return self.source.name
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the model's files."""
+        return self.source.folder
+
+    def loaded(self) -> LoadedModel:
+        """The loaded model; loads at most once in a process."""
+        if self.fingerprint not in _LOADED:
+            _LOADED[self.fingerprint] = _load(self.source, self.fingerprint)
+        return _LOADED[self.fingerprint]
+
+    @property
+    def facts(self) -> ModelFacts:
+        """Facts about the model; kept on disk, so that a warm report need not load it."""
+        return _stored_facts(self)
+
+    @cached_property
+    def exposure(self) -> pd.DataFrame | None:
+        """How often each designed fact was in the training text; None where nobody knows."""
+        import pandas as pd
+
+        file = exposure_file(self.folder)
+        return None if file is None else pd.read_csv(file, keep_default_na=False)
+
+
+_LOADED: dict[str, LoadedModel] = {}
+
+
+def open_model(spec: str) -> ModelHandle:
+    """Find a model without loading it (see :func:`internals.models.resolve.resolve`)."""
+    source = resolve(spec)
+    return ModelHandle(source, fingerprint(source.folder))
+
+
+def load(spec: str) -> LoadedModel:
+    """Load a model by embedded name, Hub id (``org/name@revision``) or folder.
+
+    Raises:
+        ModelError: one of its kinds, each with one sentence.
+    """
+    return open_model(spec).loaded()
+
+
+def _load(source: Source, mark: str) -> LoadedModel:
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils import logging
+
+    files = weight_files(source)
+    stored = _stored_dtype(files)
+    device = best_device()
+    dtype = _dtype(source, files, device)
+    logging.disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            source.folder,
+            config=config,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            device_map=_device_map(files, device),
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise IncompleteModelError(
+            f"{source.name} cannot be loaded ({_first_line(error)}); its weights do not fit its "
+            "config.json, or a file is damaged: get the model again."
+        ) from error
+    _refuse_gaps(source, report)
+    model.eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    if model.device.type != device and not hasattr(model, "hf_device_map"):
+        model.to(device)
+    tokenizer = _tokenizer(source)
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise IncompleteModelError(
+            f"The tokenizer of {source.name} has {len(tokenizer)} entries but the embedding only "
+            f"{rows}; the folder mixes two models."
+        )
+    facts = read_facts(
+        model,
+        tokenizer,
+        name=source.name,
+        spec=source.spec,
+        fingerprint=mark,
+        folder=source.folder,
+        revision=source.revision,
+        stored_dtype=stored,
+    )
+    return LoadedModel(model, tokenizer, facts, mark, source.spec, device)
+
+
+def _first_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text[:200].rstrip(".")
+
+
+def _tokenizer(source: Source) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
+    except Exception as error:  # tokenizers raise many kinds for a damaged file
+        raise IncompleteModelError(
+            f"The tokenizer of {source.name} cannot be read ({_first_line(error)}); save it again "
+            "with `tokenizer.save_pretrained(folder)`."
+        ) from error
+
+
+def _refuse_gaps(source: Source, report: dict[str, Any]) -> None:
+    """Missing, mismatched or left-over tensors mean that weights and configuration differ."""
+    left = [k for k in report.get("unexpected_keys", ()) if not str(k).endswith(_HARMLESS)]
+    wrong = [*report.get("missing_keys", ()), *report.get("mismatched_keys", ()), *left]
+    if wrong:
+        first = wrong[0][0] if isinstance(wrong[0], tuple) else wrong[0]
+        raise IncompleteModelError(
+            f"The weights of {source.name} do not fit its config.json ({len(wrong)} tensors, the "
+            f"first is {first}); get the model again or correct the configuration."
+        )
+
+
+def best_device() -> str:
+    """``cuda``, ``mps`` or ``cpu``, whichever is there first."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _entries(files: list[Path]) -> list[dict[str, Any]]:
+    return [entry for file in files for entry in header(file).values()]
+
+
+def _stored_dtype(files: list[Path]) -> str:
+    """Type of most of the stored numbers, in torch's words."""
+    names = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float64"}
+    sizes: dict[str, int] = {}
+    for entry in _entries(files):
+        first, last = entry["data_offsets"]
+        sizes[entry["dtype"]] = sizes.get(entry["dtype"], 0) + last - first
+    most = max(sizes, key=lambda k: sizes[k])
+    return names.get(most, most)
+
+
+def needed_bytes(files: list[Path], width: int | None = None) -> int:
+    """Memory of the weights as stored, or with ``width`` bytes for each number."""
+    total = 0
+    for entry in _entries(files):
+        first, last = entry["data_offsets"]
+        total += last - first if width is None else (last - first) // _SIZES[entry["dtype"]] * width
+    return total
+
+
+def _free_bytes(device: str) -> int:
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0])
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def _dtype(source: Source, files: list[Path], device: str) -> Any:
+    """float32 on a CPU if it fits (16-bit arithmetic is slow and coarse there), else as stored."""
+    import torch
+
+    free = _ROOM * _free_bytes("cpu" if device == "cuda" else device)
+    if device == "cpu" and needed_bytes(files, 4) <= free:
+        return torch.float32
+    need = needed_bytes(files)
+    if need > free:
+        raise MemoryNeededError(
+            f"{source.name} needs about {need / 2**30:.1f} GiB for its weights, but only "
+            f"{free / 2**30:.1f} GiB of memory can be used; choose a smaller model."
+        )
+    return "auto"
+
+
+def _device_map(files: list[Path], device: str) -> str | None:
+    """Spread a model over devices only if it is larger than one of them."""
+    if device != "cuda":
+        return None
+    return "auto" if needed_bytes(files) > _ROOM * _free_bytes("cuda") else None
+
+
+def _stored_facts(handle: ModelHandle) -> ModelFacts:
+    """Facts from disk, or by loading; a damaged file is made again."""
+    file = CACHE / "facts" / f"{handle.fingerprint}.json"
+    names = {f.name for f in fields(ModelFacts)}
+    try:
+        values = json.loads(file.read_text("utf-8"))
+        if set(values) != names:
+            raise ValueError("facts of another version")
+        facts = ModelFacts(**values)
+    except (OSError, ValueError, TypeError):
+        facts = handle.loaded().facts
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = file.with_suffix(f".{os.getpid()}")
+        new.write_text(json.dumps(asdict(facts)), "utf-8")
+        os.replace(new, file)
+    # The same files may be found under another name: the name of this run counts.
+    return replace(facts, name=handle.name, spec=handle.spec, revision=handle.source.revision)
+
+
+@contextmanager
+def eager_attention(model: Any) -> Iterator[Any]:
+    """Within this scope attention returns its weights; afterwards it is as it was.
+
+    The faster kernels never form the weights and silently return none.
+    """
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield model
+    finally:
+        model.set_attn_implementation(before)
