@@ -1,4 +1,4 @@
-"""Shared fixtures: tiny models of every family in folders, a cache and build folder of their own."""
+"""Shared fixtures: tiny models of every family; a cache and build folder of their own."""
 
 from __future__ import annotations
 

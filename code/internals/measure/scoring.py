@@ -1,0 +1,111 @@
+"""Scores of texts under a model: the surprisal of every token, and joint log-probabilities of
+continuations, many at a time.
+
+Sequences are padded on the right, where a causal model cannot look; nothing here samples.
+Axes: ``batch``, ``seq``, ``vocab``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """What the model made of the tokens of one sequence; arrays run over predicted tokens."""
+
+    log_prob: np.ndarray
+    """``(seq - 1,)`` natural log-probability of each token given those before it."""
+    rank: np.ndarray
+    """``(seq - 1,)`` number of tokens that were more likely (0 is the model's first choice)."""
+    entropy: np.ndarray
+    """``(seq - 1,)`` entropy of the distribution in nats."""
+    top_prob: np.ndarray
+    """``(seq - 1,)`` probability of the model's first choice."""
+
+
+def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Indices in groups of similar length, each of at most ``budget`` padded tokens."""
+    group: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if group and lengths[i] * (len(group) + 1) > budget:
+            yield group
+            group = []
+        group.append(i)
+    if group:
+        yield group
+
+
+def padded(sequences: Sequence[Sequence[int]], device: Any) -> Tensor:
+    """``(batch, seq)`` token ids with zeros on the right."""
+    import torch
+
+    width = max(map(len, sequences))
+    rows = [list(ids) + [0] * (width - len(ids)) for ids in sequences]
+    return torch.tensor(rows, device=device)
+
+
+def log_probs(model: Any, ids: Tensor) -> Tensor:
+    """``(batch, seq, vocab)`` log-probabilities of the next token, in float32."""
+    import torch
+
+    with torch.inference_mode():
+        return model(input_ids=ids, use_cache=False).logits.float().log_softmax(-1)
+
+
+def score_tokens(
+    model: Any, sequences: Sequence[Sequence[int]], budget: int = 2048
+) -> list[TokenScores]:
+    """Score every token but the first of each sequence; one forward pass for each batch."""
+    import torch
+
+    found: list[TokenScores | None] = [None] * len(sequences)
+    for group in batches([len(s) for s in sequences], budget):
+        ids = padded([sequences[i] for i in group], model.device)
+        with torch.inference_mode():
+            lp = log_probs(model, ids)[:, :-1]
+            taken = lp.gather(-1, ids[:, 1:, None])
+            arrays = (
+                taken.squeeze(-1),
+                (lp > taken).sum(-1),
+                -(lp.exp() * lp).sum(-1),
+                lp.max(-1).values.exp(),
+            )
+        columns = [a.cpu().numpy() for a in arrays]
+        for row, i in enumerate(group):
+            n = len(sequences[i]) - 1
+            found[i] = TokenScores(*(c[row, :n] for c in columns))
+    return [scores for scores in found if scores is not None]
+
+
+def continuation_scores(
+    model: Any,
+    pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+    budget: int = 4096,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Joint log-probability of each continuation, and the rank of its first token.
+
+    Args:
+        model: a causal language model.
+        pairs: (ids of the prompt, ids of the continuation), neither empty.
+
+    Returns:
+        ``(n,)`` summed natural log-probability of all pieces, and ``(n,)`` number of tokens more
+        likely than the continuation's first one.
+    """
+    if any(not prompt or not answer for prompt, answer in pairs):
+        raise ValueError("prompts and continuations need at least one token each")
+    sequences = [[*prompt, *answer] for prompt, answer in pairs]
+    joint, rank = np.zeros(len(pairs)), np.zeros(len(pairs), int)
+    for i, scores in enumerate(score_tokens(model, sequences, budget)):
+        start = len(pairs[i][0]) - 1
+        joint[i] = scores.log_prob[start:].sum()
+        rank[i] = scores.rank[start]
+    return joint, rank
