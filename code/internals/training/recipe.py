@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from internals.errors import UserError
 from internals.training.trainer import Progress, Recipe, train
 
 CONTEXT = 512
 NAMES = ("fable-gpt2", "fable-llama")
+TARGET_TOKENS = 13_800_000
+"""Rough size that is asked of the data set; the stream comes out a little longer."""
 
 
 def new_model(name: str, vocab_size: int, *, d_model: int = 256, n_layers: int = 4) -> Any:
@@ -104,3 +108,118 @@ def save_half(model: Any, folder: Path) -> None:
     model.save_pretrained(new, state_dict=state)
     shutil.rmtree(folder, ignore_errors=True)
     new.rename(folder)
+
+
+def train_models(which: str, *, corpus: Path | None, work: Path, seed: int = 0) -> None:
+    """From a corpus to both model folders: data set, training, probes, export.
+
+    Args:
+        which: one of :data:`NAMES`, or ``both``.
+        corpus: folder of free text; without it only generated text is used.
+        work: folder for data set and checkpoints; a stopped run goes on from there.
+
+    Raises:
+        UserError: for an unknown name or an incomplete corpus.
+    """
+    from internals.training.dataset import build_dataset
+
+    names = NAMES if which == "both" else (which,)
+    if unknown := set(names) - set(NAMES):
+        raise UserError(f"There is no recipe for {unknown.pop()}; known are {', '.join(NAMES)}.")
+    dataset = work / "dataset"
+    if not (dataset / "meta.json").exists():
+        build_dataset(corpus, dataset, seed=seed, target_tokens=TARGET_TOKENS)
+    for name in names:
+        finish(name, dataset, work / name)
+
+
+def finish(name: str, dataset: Path, run: Path) -> Path:
+    """Train (or go on with) one model, probe its snapshots and export it."""
+    import time
+
+    from internals.provenance import cpu_name
+    from internals.training.export import export, export_tables
+    from internals.training.probes import training_log
+
+    began = time.monotonic()
+    with _bar(name) as report:
+        model = train_one(
+            name, dataset, run, compiled=shutil.which("c++") is not None, report=report
+        )
+    hours = _spent(run, time.monotonic() - began)
+    log = training_log(run, dataset)
+    cost = {"tokens": int(log["tokens"].iloc[-1]), "hours": hours, "machine": cpu_name()}
+    folder = export(model, name, dataset, log, cost)
+    export_tables(dataset)
+    return folder
+
+
+def _spent(run: Path, seconds: float) -> float:
+    """Hours of training so far, over all calls."""
+    file = run / "hours.txt"
+    before = float(file.read_text()) if file.exists() else 0.0
+    hours = before + seconds / 3600
+    file.write_text(f"{hours:.4f}")
+    return hours
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Callable[[Progress], None]]:
+    """A progress bar with loss and speed; plain lines where the output is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console()
+    text = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}")
+    with Bar(*text, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=1, state="")
+
+        def report(p: Progress) -> None:
+            state = f"loss {p.loss_nats:.2f} nats, {p.tokens_per_second:,.0f} tokens/s"
+            bar.update(task, total=p.steps, completed=p.step, state=state)
+            if not console.is_terminal and p.step % 50 == 0:
+                print(f"{name}: step {p.step} of {p.steps}, {state}", flush=True)
+
+        yield report
+
+
+SMOKE = Recipe(batch_tokens=1024, window=64, last_window=128)
+
+
+def train_smoke(work: Path) -> dict[str, Any]:
+    """The whole path on a tiny scale: data set, a stop and a resumption, probes, saved folder.
+
+    Returns the losses of the first and the last step and the folder of the saved model.
+    """
+    from transformers import AutoTokenizer
+
+    from internals.training.dataset import build_dataset
+
+    dataset, run = work / "dataset", work / "run"
+    shutil.rmtree(work, ignore_errors=True)
+    build_dataset(None, dataset, target_tokens=60_000, vocab_size=600, scale=0.02)
+    losses: list[float] = []
+    stream = np.fromfile(dataset / "train.bin", np.uint16)[:70_000]
+    tokenizer = AutoTokenizer.from_pretrained(dataset / "tokenizer")
+    sizes = {"d_model": 32, "n_layers": 2}
+    for stop_after in (20, None):  # the second call goes on from the checkpoint of the first
+        model = new_model("fable-gpt2", len(tokenizer), **sizes)
+        train(
+            model,
+            stream,
+            run,
+            SMOKE,
+            snapshot=_keep(run),
+            report=lambda p: losses.append(p.loss_nats),
+            stop_after=stop_after,
+        )
+    folder = work / "model"
+    save_half(model, folder)
+    tokenizer.save_pretrained(folder)
+    return {
+        "first_loss": losses[0],
+        "last_loss": losses[-1],
+        "steps": len(losses),
+        "folder": folder,
+    }
