@@ -1,0 +1,189 @@
+"""One look for all figures: sizes, colours, light and dark, text that the font can print.
+
+Figures are functions from tables to a matplotlib `Figure`; `show` draws such a function once for
+light and once for dark pages. No pyplot: a figure belongs to nobody but its maker.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Mode = Literal["light", "dark"]
+MODES: tuple[Mode, ...] = ("light", "dark")
+"""The order that `renderings: [light, dark]` expects."""
+
+STYLE_FILE = Path(__file__).with_name("internals.mplstyle")
+
+WIDTH_IN = 5.8
+"""Width of a figure: text stays legible at 360 px and fits an A4 page unscaled."""
+RATIO = 0.618
+
+BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+SKY, ORANGE, YELLOW, GREY = "#56B4E9", "#E69F00", "#F0E442", "#8A8F98"
+CYCLE = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE)
+"""Okabe and Ito (2008): told apart with any colour vision."""
+CONTROL = GREY
+"""Controls (random twins, shuffled text, uniform attention) are grey in the whole book."""
+SEQUENTIAL = "viridis"
+DIVERGING = "PuOr"
+MARKERS = ("o", "s", "^", "D", "v", "P")
+"""Colour is never the only sign: series differ in marker or dash as well."""
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)))
+
+
+@dataclass(frozen=True)
+class Ink:
+    """Colours of one theme, for what is neither data nor default text."""
+
+    text: str
+    muted: str
+    """Secondary text, axes."""
+    grid: str
+    paper: str
+    """Background of the page; for halos and for text on dark fields."""
+    panel: str
+    """Fill of a box that is no data."""
+
+
+INKS: dict[Mode, Ink] = {
+    "light": Ink("#1F2328", "#5B636D", "#E3E6EA", "#FFFFFF", "#F2F4F7"),
+    "dark": Ink("#E6E8EB", "#A2ABB6", "#343A42", "#16191D", "#23282F"),
+}
+
+_current: Mode = "light"
+
+
+def use(mode: Mode = "light") -> None:
+    """Set the style for everything that is drawn from now on in this process."""
+    import matplotlib
+
+    global _current
+    _current = mode
+    matplotlib.rcParams.update(_settings(mode))
+
+
+@contextmanager
+def theme(mode: Mode) -> Iterator[Ink]:
+    """Draw under one theme; afterwards the settings are as they were."""
+    import matplotlib
+
+    global _current
+    before = _current
+    with matplotlib.rc_context(_settings(mode)):
+        _current = mode
+        try:
+            yield INKS[mode]
+        finally:
+            _current = before
+
+
+def ink() -> Ink:
+    """Colours of the theme that is being drawn."""
+    return INKS[_current]
+
+
+@functools.cache
+def _settings(mode: Mode) -> dict[str, Any]:
+    from matplotlib import rc_params_from_file
+
+    colours = INKS[mode]
+    settings = dict(
+        rc_params_from_file(str(STYLE_FILE), fail_on_error=True, use_default_template=False)
+    )
+    settings.update(dict.fromkeys(("text.color", "axes.titlecolor"), colours.text))
+    muted = ("axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    settings.update(dict.fromkeys(muted, colours.muted))
+    settings.update(dict.fromkeys(("figure.facecolor", "savefig.facecolor"), colours.paper))
+    settings.update({"axes.facecolor": "none", "grid.color": colours.grid})
+    settings.update({"legend.labelcolor": colours.text, "patch.edgecolor": colours.paper})
+    return settings
+
+
+def figure(
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    width_in: float = WIDTH_IN,
+    height_in: float | None = None,
+    ratio: float = RATIO,
+    **options: Any,
+) -> tuple[Figure, Any]:
+    """A new figure with its axes (one `Axes`, or an array of them for several).
+
+    ``height_in`` overrides ``ratio`` (height over width). ``options`` go to `Figure.subplots`.
+    """
+    from matplotlib.figure import Figure
+
+    height = width_in * ratio if height_in is None else height_in
+    fig = Figure(figsize=(width_in, height), layout="constrained")
+    return fig, fig.subplots(rows, columns, **options)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One drawing, ready for a page."""
+
+    mode: Mode
+    svg: str
+    """Transparent, letters as outlines; for the web page and the PDF."""
+    png: bytes
+    """On paper of its own; for notebooks."""
+
+
+def render(draw: Callable[..., Figure], *tables: Any, mode: Mode = "light", **options: Any) -> Picture:
+    """Draw ``draw(*tables, **options)`` under one theme; equal input gives equal bytes."""
+    with theme(mode) as colours:
+        fig = draw(*tables, **options)
+        vector, raster = io.StringIO(), io.BytesIO()
+        # No date and no program name: the same figure is the same file.
+        nothing = {"Date": None, "Creator": None}
+        fig.savefig(vector, format="svg", facecolor="none", metadata=nothing)
+        fig.savefig(raster, format="png", facecolor=colours.paper, metadata={"Software": None})
+    svg = vector.getvalue()
+    return Picture(mode, svg[svg.index("<svg") :], raster.getvalue())
+
+
+def show(draw: Callable[..., Figure], *tables: Any, **options: Any) -> None:
+    """Display ``draw(*tables, **options)`` twice, for light and for dark pages.
+
+    The cell carries `#| renderings: [light, dark]`; PDF and notebook keep the light one.
+    """
+    from IPython.display import display
+
+    for mode in MODES:
+        picture = render(draw, *tables, mode=mode, **options)
+        bundle = {"image/svg+xml": picture.svg, "image/png": picture.png, "text/plain": "figure"}
+        display(bundle, raw=True)
+
+
+def plain(text: str) -> str:
+    """``text`` as matplotlib prints it: no mathematics, and nothing that the font lacks.
+
+    A dollar sign would start a formula; a character without a glyph becomes its code point, as in
+    ``⟨4E2D⟩``, so that no empty box stands for a token.
+    """
+    return "".join(_printable(character) for character in text).replace("$", r"\$")
+
+
+def _printable(character: str) -> str:
+    if character.isprintable() and ord(character) in _glyphs():
+        return character
+    return f"⟨{ord(character):04X}⟩"
+
+
+@functools.cache
+def _glyphs() -> frozenset[int]:
+    """Code points for which the figure font has a glyph."""
+    from matplotlib import font_manager
+
+    path = font_manager.findfont("DejaVu Sans")
+    return frozenset(font_manager.get_font(path).get_charmap())
