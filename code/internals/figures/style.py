@@ -139,7 +139,9 @@ class Picture:
     """On paper of its own; for notebooks."""
 
 
-def render(draw: Callable[..., Figure], *tables: Any, mode: Mode = "light", **options: Any) -> Picture:
+def render(
+    draw: Callable[..., Figure], *tables: Any, mode: Mode = "light", **options: Any
+) -> Picture:
     """Draw ``draw(*tables, **options)`` under one theme; equal input gives equal bytes."""
     with theme(mode) as colours:
         fig = draw(*tables, **options)

@@ -1,0 +1,250 @@
+"""Chapter 2's measurements of the model of the run: cached, from its handle to tables.
+
+The work is done by the other modules of this folder, which take plain tokenizers and models.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from internals import inputs
+from internals.cache import measurement
+from internals.measure.tokenization import (
+    breakdown,
+    casing,
+    compare,
+    contexts,
+    coverage,
+    merges,
+    numbers,
+    rivals,
+    segmentation,
+)
+from internals.models import ModelHandle
+from internals.paths import DATA
+from internals.tokens import tokenizer_facts
+
+SAMPLES = inputs.PROMPTS / "samples.yaml"
+WORDS = "data/words/counts.csv"
+PARALLEL = "data/parallel/udhr.tsv"
+HELD_OUT = "data/heldout/documents.jsonl"
+CONTEXTS = ("He said that", "Then came", "She wrote", "They saw", "It was", "But")
+"""Beginnings after which a word is put to compare next-token distributions."""
+
+
+def words(n: int, *, longest_first: bool = False) -> list[str]:
+    """The ``n`` commonest plain words of at least two letters."""
+    table = pd.read_csv(DATA / "words" / "counts.csv", keep_default_na=False)
+    plain = table[table["word"].str.fullmatch(r"[a-z]{2,}")]
+    chosen = plain["word"].head(n).tolist()
+    return sorted(chosen, key=len, reverse=True) if longest_first else chosen
+
+
+def held_out(kind: str | None = None) -> pd.DataFrame:
+    """Shipped held-out documents: ``kind``, ``source``, ``licence``, ``text``."""
+    with (DATA / "heldout" / "documents.jsonl").open(encoding="utf-8") as lines:
+        table = pd.DataFrame([json.loads(line) for line in lines])
+    return table if kind is None else table[table["kind"] == kind].reset_index(drop=True)
+
+
+def sentences(kind: str, n: int) -> list[str]:
+    """Up to ``n`` sentences of 40 to 160 characters, at most three from one document."""
+    import re
+
+    found: list[str] = []
+    for text in held_out(kind)["text"]:
+        parts = re.split(r"(?<=[.!?])\s+", text.replace("\n", " "))
+        found += [p for p in parts if 40 <= len(p) <= 160][:6]
+    return found[:n]
+
+
+@measurement
+def facts(model: ModelHandle) -> dict[str, Any]:
+    """How the tokenizer works"""
+    from dataclasses import asdict
+
+    found = tokenizer_facts(model.loaded().tokenizer)
+    return {**asdict(found), "lossless": found.lossless}
+
+
+@measurement
+def sample_tokens(
+    model: ModelHandle, samples: Path = inputs.PROMPTS / "samples.yaml"
+) -> pd.DataFrame:
+    """Tokens of the samples"""
+    return breakdown.breakdown(model.loaded().tokenizer, inputs.samples(samples))
+
+
+@measurement
+def sample_summary(model: ModelHandle, samples: Path = SAMPLES) -> pd.DataFrame:
+    """Lengths of the samples"""
+    return breakdown.sample_summary(model.loaded().tokenizer, inputs.samples(samples))
+
+
+@measurement
+def special_tokens(model: ModelHandle) -> pd.DataFrame:
+    """Special tokens, typed and real"""
+    return breakdown.typed_special_tokens(model.loaded().tokenizer)
+
+
+@measurement
+def fuzz(model: ModelHandle, n_per_kind: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Round trips of random Unicode strings"""
+    return coverage.fuzz(model.loaded().tokenizer, n_per_kind, seed)
+
+
+@measurement
+def odd_forms(model: ModelHandle) -> pd.DataFrame:
+    """Look-alikes and invisible characters"""
+    return coverage.odd_forms(model.loaded().tokenizer)
+
+
+@measurement(files=[WORDS])
+def rarity(model: ModelHandle) -> pd.DataFrame:
+    """Pieces of words by how rare they are"""
+    table = pd.read_csv(DATA / "words" / "counts.csv", keep_default_na=False)
+    return merges.pieces_by_rarity(model.loaded().tokenizer, table)
+
+
+@measurement
+def merge_path(model: ModelHandle, word: str) -> pd.DataFrame | None:
+    """Merges of a word, step by step"""
+    return merges.word_path(model.loaded().tokenizer, word)
+
+
+@measurement
+def number_splits(model: ModelHandle) -> pd.DataFrame:
+    """How the numbers from 0 to 9,999 are cut"""
+    return numbers.number_table(model.loaded().tokenizer)
+
+
+@measurement
+def written_numbers(model: ModelHandle) -> pd.DataFrame:
+    """How dates, decimals and other numbers are cut"""
+    return numbers.written_numbers(model.loaded().tokenizer)
+
+
+@measurement(files=[WORDS])
+def case_forms(model: ModelHandle, n_words: int = 400) -> pd.DataFrame:
+    """Ids of four forms of each word"""
+    return casing.case_table(model.loaded().tokenizer, words(n_words))
+
+
+@measurement(files=[WORDS])
+def case_embeddings(model: ModelHandle, n_words: int = 1500, seed: int = 0) -> pd.DataFrame:
+    """Embeddings of two forms of a word, and controls"""
+    loaded = model.loaded()
+    table = casing.case_table(loaded.tokenizer, words(n_words))
+    embedding = loaded.model.get_input_embeddings().weight.detach().float().cpu().numpy()
+    return casing.embedding_pairs(embedding, table, seed)
+
+
+@measurement(files=[WORDS])
+def case_divergence(model: ModelHandle, n_words: int = 200) -> pd.DataFrame:
+    """Next-token distributions after two forms of a word"""
+    loaded = model.loaded()
+    chosen = words(n_words)
+    return casing.next_token_divergence(loaded.model, loaded.tokenizer, chosen, list(CONTEXTS))
+
+
+@measurement(files=[WORDS])
+def context_ids(model: ModelHandle, n_words: int = 40) -> pd.DataFrame:
+    """Ids of words in many contexts"""
+    chosen = [w for w in words(600) if len(w) >= 4][:n_words]
+    return contexts.context_ids(model.loaded().tokenizer, chosen)
+
+
+@measurement
+def context_layers(model: ModelHandle) -> pd.DataFrame:
+    """Hidden states of a word in different sentences, layer by layer"""
+    loaded = model.loaded()
+    table = contexts.sense_sentences()
+    states = last_token_states(loaded.model, loaded.tokenizer, table["text"].tolist())
+    return contexts.context_similarity(states, table)
+
+
+def last_token_states(model: Any, tokenizer: Any, texts: list[str]) -> np.ndarray:
+    """``(text, layer + 1, d_model)`` hidden states at the last token; layer 0 is the embedding."""
+    import torch
+
+    found = []
+    for text in texts:
+        ids = torch.tensor([tokenizer(text)["input_ids"]], device=model.device)
+        with torch.inference_mode():
+            states = model(ids, output_hidden_states=True).hidden_states
+        found.append(torch.stack([s[0, -1].float() for s in states]).cpu().numpy())
+    return np.stack(found)
+
+
+def own_rival(model: ModelHandle) -> rivals.Rival:
+    """The model's own tokenizer among its rivals."""
+    return rivals.from_transformers(model.name, model.loaded().tokenizer)
+
+
+def halves(kind: str = "stories") -> tuple[list[str], list[str]]:
+    """Held-out documents in two halves: one to train rival tokenizers on, one to compare on."""
+    texts = held_out(kind)["text"].tolist()
+    return texts[0::2], texts[1::2]
+
+
+def all_rivals(model: ModelHandle, vocab_size: int) -> list[rivals.Rival]:
+    """The model's own tokenizer, and rivals of the same size trained on one half."""
+    train, _ = halves()
+    return [own_rival(model), *(rivals.train(k, train, vocab_size) for k in rivals.KINDS)]
+
+
+RIVAL_SIZE = 4096
+"""Entries of the rivals: what the shipped text can fill."""
+
+
+@measurement(files=[HELD_OUT])
+def rival_rates(model: ModelHandle, vocab_size: int = RIVAL_SIZE) -> pd.DataFrame:
+    """Length and coverage of each tokenizer on the same text"""
+    _, test = halves()
+    return compare.rates(compare.document_counts(all_rivals(model, vocab_size), test))
+
+
+@measurement(files=[HELD_OUT])
+def rival_bits(model: ModelHandle, vocab_size: int = RIVAL_SIZE) -> pd.DataFrame:
+    """Bits per byte of a unigram model under each tokenizer"""
+    train, test = halves()
+    return compare.unigram_bits_per_byte(all_rivals(model, vocab_size), train, test)
+
+
+@measurement(files=[HELD_OUT, PARALLEL])
+def premiums(model: ModelHandle, vocab_size: int = RIVAL_SIZE) -> pd.DataFrame:
+    """Tokens of other languages for the same text"""
+    table = pd.read_csv(DATA / "parallel" / "udhr.tsv", sep="\t", keep_default_na=False)
+    byte = rivals.train("byte", [], 256)
+    return compare.premiums([own_rival(model), byte], table)
+
+
+@measurement(files=[HELD_OUT])
+def oov_by_size(sizes: tuple[int, ...] = (500, 1000, 2000, 4000, 8000)) -> pd.DataFrame:
+    """Unknown words of word-level tokenizers by vocabulary size"""
+    train, test = halves()
+    return compare.growth("word", train, test, sizes)
+
+
+@measurement(files=[HELD_OUT])
+def growth(sizes: tuple[int, ...] = (300, 500, 1000, 2000, 4000, 8000)) -> pd.DataFrame:
+    """Compression of byte-level BPE by vocabulary size"""
+    train, test = halves()
+    return compare.growth("byte-level BPE", train, test, sizes)
+
+
+@measurement(files=[HELD_OUT])
+def forced_splits(model: ModelHandle, n_sentences: int = 600, seed: int = 0) -> pd.DataFrame:
+    """Loss of the same bytes under forced splits"""
+    loaded = model.loaded()
+    table = segmentation.split_sentences(
+        loaded.tokenizer, sentences("stories", n_sentences), seed=seed
+    )
+    start = loaded.tokenizer.bos_token_id
+    bits = segmentation.sequence_bits(loaded.model, table["ids"].tolist(), start)
+    return table.assign(bits_per_byte=bits / table["bytes"]).drop(columns="ids")
