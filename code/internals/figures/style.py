@@ -1,13 +1,14 @@
 """One look for all figures: sizes, colours, light and dark, text that the font can print.
 
 Figures are functions from tables to a matplotlib `Figure`; `show` draws such a function once for
-light and once for dark pages. No pyplot: a figure belongs to nobody but its maker.
+light and once for dark pages. `figure` needs no pyplot: it belongs to nobody but its maker.
 """
 
 from __future__ import annotations
 
 import functools
 import io
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -92,13 +93,13 @@ def ink() -> Ink:
 
 
 @functools.cache
-def _settings(mode: Mode) -> dict[str, Any]:
+def _settings(mode: Mode) -> Any:
+    """rcParams of one theme (a dict; its keys are too many for a type)."""
     from matplotlib import rc_params_from_file
 
     colours = INKS[mode]
-    settings = dict(
-        rc_params_from_file(str(STYLE_FILE), fail_on_error=True, use_default_template=False)
-    )
+    file = rc_params_from_file(str(STYLE_FILE), fail_on_error=True, use_default_template=False)
+    settings: dict[str, Any] = {str(name): value for name, value in file.items()}
     settings.update(dict.fromkeys(("text.color", "axes.titlecolor"), colours.text))
     muted = ("axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     settings.update(dict.fromkeys(muted, colours.muted))
@@ -150,6 +151,8 @@ def render(
         nothing = {"Date": None, "Creator": None}
         fig.savefig(vector, format="svg", facecolor="none", metadata=nothing)
         fig.savefig(raster, format="png", facecolor=colours.paper, metadata={"Software": None})
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close(fig)  # pyplot would keep a figure of its own for ever
     svg = vector.getvalue()
     return Picture(mode, svg[svg.index("<svg") :], raster.getvalue())
 
