@@ -1,0 +1,148 @@
+"""Build a book: parse, execute, resolve, write; the former result stays until all is there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bookbinder.document import resolve
+from bookbinder.errors import BookError
+from bookbinder.execute import Event, execute_book
+from bookbinder.model import Book, ExecutedChapter, Project
+from bookbinder.parse import parse_chapter
+from bookbinder.project import load_project, walk_entries
+
+FORMATS = ("html", "pdf", "ipynb")
+
+
+@dataclass
+class Built:
+    """What a build made and how long its steps took."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall time by step; chapters as ``execute report/x.qmd``."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the writers say of their results (pages, sizes …)."""
+
+
+def resolve_book(
+    root: Path, assets: Path, *, env: Mapping[str, str] | None = None, event: Event | None = None
+) -> tuple[dict[str, Book], list[ExecutedChapter]]:
+    """Parse, execute and resolve the book in ``root``; pictures go to ``assets``."""
+    project = load_project(root)
+    sources = [parse_chapter(root, e.path) for e in walk_entries(project.entries) if e.path]
+    executed = execute_book(project, sources, env=env, event=event)
+    return resolve(project, executed, assets, dict(env or {})), executed
+
+
+def write_formats(
+    books: Mapping[str, Book], staging: Path, formats: Sequence[str] = FORMATS
+) -> Built:
+    """Write the resolved book in each format into ``staging``."""
+    built = Built()
+    name = books["html"].project.output_file
+    writers: dict[str, Callable[[], Any]] = {
+        "html": lambda: _site(books["html"], staging),
+        "pdf": lambda: _pdf(books["typst"], staging / f"{name}.pdf"),
+        "ipynb": lambda: _notebook(books["ipynb"], staging / f"{name}.ipynb"),
+    }
+    for fmt in formats:
+        began = time.monotonic()
+        built.facts[fmt] = writers[fmt]()
+        built.seconds[f"write {fmt}"] = round(time.monotonic() - began, 2)
+    return built
+
+
+def _site(book: Book, folder: Path) -> Any:
+    from bookbinder.site import write_site
+
+    return write_site(book, folder)
+
+
+def _pdf(book: Book, file: Path) -> Any:
+    from bookbinder.pdf import write_pdf
+
+    return write_pdf(book, file)
+
+
+def _notebook(book: Book, file: Path) -> Any:
+    from bookbinder.notebook import write_notebook
+
+    return write_notebook(book, file)
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """A new folder that takes the place of ``out`` if the block ends without an error."""
+    out = out.resolve()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        staging.chmod(0o755)
+        yield staging
+        replace_folder(staging, out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def replace_folder(new: Path, old: Path) -> None:
+    """Put ``new`` in the place of ``old`` by two renames."""
+    if old.exists():
+        gone = Path(tempfile.mkdtemp(prefix=f".{old.name}-old-", dir=old.parent))
+        os.replace(old, gone / "book")
+        os.replace(new, old)
+        shutil.rmtree(gone, ignore_errors=True)
+    else:
+        os.replace(new, old)
+
+
+def build_book(
+    root: Path,
+    out: Path | None = None,
+    *,
+    formats: Sequence[str] = FORMATS,
+    env: Mapping[str, str] | None = None,
+    event: Event | None = None,
+    finish: Callable[[Path, Built], None] | None = None,
+) -> Built:
+    """Build the book in ``root`` into ``out`` (default: the project's output folder).
+
+    Args:
+        root: folder of ``_quarto.yml``.
+        out: replaced as a whole when everything worked.
+        formats: any of ``html``, ``pdf``, ``ipynb``.
+        env: variables for the kernel and the filters.
+        event: called when a chapter starts.
+        finish: called with the new folder before it takes its place, to add files to it.
+
+    Raises:
+        BookError: with file and line; ``out`` is then as it was.
+    """
+    if unknown := set(formats) - set(FORMATS):
+        raise BookError(f"the format “{unknown.pop()}” is not known; use {', '.join(FORMATS)}.")
+    root = root.resolve()
+    out = out or root / _output_dir(load_project(root))
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="bookbinder-") as folder:
+        books, executed = resolve_book(root, Path(folder), env=env, event=event)
+        resolved = time.monotonic() - began
+        with staged(out) as staging:
+            built = write_formats(books, staging, formats)
+            spent = {f"execute {c.source.path}": round(c.seconds, 2) for c in executed}
+            built.seconds = {**spent, "resolve": round(resolved - sum(spent.values()), 2),
+                             **built.seconds}  # fmt: skip
+            if finish:
+                finish(staging, built)
+    return built
+
+
+def _output_dir(project: Project) -> str:
+    section = project.meta.get("project")
+    return str((section or {}).get("output-dir", "_book"))
