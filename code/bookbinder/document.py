@@ -10,6 +10,7 @@ import copy
 import json
 import os
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -99,7 +100,24 @@ def _read(
     except BookError as error:
         raise BookError(error.message, path) from None
     _refuse_unknown(tree["blocks"], path)
-    return list(ast.walk(tree["blocks"], _unbroken))
+    blocks = list(ast.walk(tree["blocks"], _unbroken))
+    for node in ast.descend(blocks):
+        if node["t"] == "Image":
+            node["c"][2][0] = _image(node["c"][2][0], project.root, path, assets)
+    return blocks
+
+
+def _image(url: str, root: Path, path: str, assets: Path) -> str:
+    """Copy a picture of the project to the assets; returns its place there."""
+    if (assets / url).is_file() or re.match(r"\w+:", url):
+        return url
+    file = root / url.lstrip("/") if url.startswith("/") else root / Path(path).parent / url
+    if not file.is_file():
+        raise BookError(f"the picture {url} is missing.", path)
+    goal = f"images/{stem(path).replace('/', '-')}-{file.name}"
+    (assets / "images").mkdir(parents=True, exist_ok=True)
+    shutil.copy(file, assets / goal)
+    return goal
 
 
 def _unbroken(node: Node) -> Any:

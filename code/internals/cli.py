@@ -63,7 +63,7 @@ def inspect(model: ModelSpec = DEFAULT_MODEL) -> None:
 @app.command()
 def lint() -> None:
     """Check the chapters: numbers typed by hand, claims without measurement, loose labels."""
-    from internals.report import lint_book
+    from internals.evidence.lint import lint_book
 
     problems = lint_book(ROOT)
     for problem in problems:

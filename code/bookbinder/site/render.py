@@ -57,6 +57,10 @@ def _node(node: Node, counter: Any) -> Any:
         return True
     if kind != "Div":
         return True
+    if ast.has_class(node, "cell"):
+        # An attribute called "hidden" would hide it, whatever its value.
+        node["c"][0][2] = []
+        return True
     for name, build in _BUILDERS.items():
         if ast.has_class(node, name):
             return build(node, counter)

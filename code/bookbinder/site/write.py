@@ -98,11 +98,8 @@ def _pictures(text: str, book: Book, chapter: Chapter, out: Path) -> str:
     def replace(found: re.Match[str]) -> str:
         url = html.unescape(found[2])
         source = book.assets / url
-        if re.match(r"\w+:|/", url) or not source.is_file():
-            local = book.project.root / Path(chapter.path).parent / url
-            if re.match(r"\w+:|/", url) or not local.is_file():
-                return found[0]
-            source, url = local, f"images/{local.name}"
+        if not source.is_file():
+            return found[0]
         goal = out / url
         goal.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, goal)

@@ -1,0 +1,173 @@
+"""`make report`: from a model's name to the finished book, by Quarto or without it.
+
+The chapters are executed once in one kernel, which measures what is not cached and gives the
+notebook. Without Quarto the same execution is rendered; with it, Quarto renders site and PDF from
+the cache.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bookbinder.build import Built, resolve_book, staged, write_formats
+from bookbinder.errors import BookError
+from internals import provenance, quarto
+from internals.book import SEED
+from internals.errors import UserError
+from internals.paths import BOOK, BUILD, ROOT
+
+
+class ReportError(UserError):
+    """The chapters could not be rendered; the message names file, line and fault."""
+
+
+@dataclass
+class _Clock:
+    """Wall time of the steps of a build."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - began, 2)
+
+
+def build_report(spec: str, *, out: Path = BOOK, quarto_mode: str = "auto") -> Path:
+    """Build the report about a model into ``out``, which is replaced as a whole at the end.
+
+    Args:
+        spec: embedded name, Hub id or folder.
+        out: folder of the result.
+        quarto_mode: ``auto``, ``skip`` or ``install`` (see :mod:`internals.quarto`).
+
+    Raises:
+        ModelError: the model cannot be used.
+        ReportError: a chapter failed; the former report is untouched.
+    """
+    from internals.models import open_model
+
+    clock = _Clock()
+    began = time.monotonic()
+    handle = open_model(spec)
+    refuse_problems(ROOT)
+    found, line = quarto.obtain(quarto_mode)
+    print(line, flush=True)
+    print(f"Report about {handle.name} ({handle.fingerprint}).", flush=True)
+    os.environ["REPORT_MODEL"] = spec
+    try:
+        with tempfile.TemporaryDirectory(prefix="report-") as assets, _progress() as shown:
+            with clock.step("execute and resolve"):
+                books, executed = resolve_book(
+                    ROOT, Path(assets), env=_environment(spec) | shown, event=_say
+                )
+            with staged(out) as staging:
+                formats = ("ipynb",) if found else ("html", "pdf", "ipynb")
+                built = write_formats(books, staging, formats)
+                if found:
+                    with clock.step("quarto render"):
+                        _quarto(found, staging, spec)
+                chapters = {c.source.path: round(c.seconds, 2) for c in executed}
+                clock.seconds["whole"] = round(time.monotonic() - began, 2)
+                _add_records(staging, handle, found, built, clock, chapters)
+    except BookError as error:
+        raise ReportError(str(error)) from error
+    print(f"Done in {clock.seconds['whole']:.0f} s: {out / 'index.html'}", flush=True)
+    return out
+
+
+def _environment(spec: str) -> dict[str, str]:
+    """What the kernel and the filters need to know."""
+    return {"REPORT_MODEL": spec, "INTERNALS_BUILD": str(BUILD), "PYTHONHASHSEED": "0"}
+
+
+def _say(path: str, number: int, total: int) -> None:
+    print(f"[{number}/{total}] {path}", flush=True)
+
+
+@contextmanager
+def _progress() -> Iterator[dict[str, str]]:
+    """Show what the measurements in the kernel are doing."""
+    from internals import cache, progress
+
+    cache.start_record()
+    with progress.ProgressMonitor(BUILD / "progress.jsonl") as monitor:
+        yield monitor.environment
+
+
+def refuse_problems(root: Path) -> None:
+    """Stop before measuring if the prose of a chapter cannot be trusted."""
+    from internals.evidence.lint import lint_book
+
+    problems = lint_book(root)
+    if problems:
+        listed = "\n".join(map(str, problems[:20]))
+        raise ReportError(f"{listed}\nThe chapters have {len(problems)} problem(s); mend them.")
+
+
+def _quarto(found: quarto.Quarto, staging: Path, spec: str) -> None:
+    """Render site and PDF with Quarto into ``staging``; everything is cached by now."""
+    import sys
+
+    env = {**os.environ, **_environment(spec), "QUARTO_PYTHON": sys.executable}
+    folder = Path(tempfile.mkdtemp(prefix=".quarto-out-", dir=ROOT))
+    try:
+        done = subprocess.run(
+            [str(found.path), "render", "--output-dir", folder.name],
+            cwd=ROOT,
+            env=env,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
+            raise ReportError(f"Quarto failed:\n{tail}")
+        shutil.copytree(folder, staging, dirs_exist_ok=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _add_records(
+    staging: Path,
+    handle: Any,
+    found: quarto.Quarto | None,
+    built: Built,
+    clock: _Clock,
+    chapters: dict[str, float],
+) -> None:
+    """Write evidence.json and build.json beside the book."""
+    from internals import cache
+    from internals.evidence.ledger import export_evidence
+
+    export_evidence(staging / "evidence.json")
+    measured = cache.recorded()
+    record = {
+        "rendered_with": f"Quarto {found.version}" if found else "Pandoc and Typst",
+        "model": {
+            "spec": handle.spec,
+            "name": handle.name,
+            "fingerprint": handle.fingerprint,
+            "revision": handle.source.revision,
+        },
+        "seed": SEED,
+        "commit": provenance.commit(),
+        "libraries": provenance.library_versions(),
+        "machine": provenance.machine(),
+        "seconds": {**clock.seconds, **built.seconds},
+        "chapters_seconds": chapters,
+        "measurements": json.loads(measured.to_json(orient="records")),
+        "facts": built.facts,
+    }
+    text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
+    (staging / "build.json").write_text(text, "utf-8")
