@@ -82,7 +82,8 @@ JOINERS = span("200C", "200D", "25CC", "0020", "00A0")
 
 # Noto fonts of one script each; a font holds Latin letters too, which are of no use here.
 SCRIPTS = {
-    "NotoNaskhArabic-Regular.ttf": span("0600-06FF", "0750-077F", "08A0-08FF", "FB50-FDFF", "FE70-FEFF"),
+    "NotoNaskhArabic-Regular.ttf": span("0600-06FF", "0750-077F", "08A0-08FF", "FB50-FDFF",
+                                        "FE70-FEFF"),
     "NotoSansHebrew-Regular.ttf": span("0590-05FF", "FB1D-FB4F"),
     "NotoSansDevanagari-Regular.ttf": span("0900-097F", "A8E0-A8FF", "1CD0-1CFF"),
     "NotoSansBengali-Regular.ttf": span("0980-09FF", "0964-0965"),
@@ -109,7 +110,8 @@ DEJAVU = span("0020-02FF", "0300-052F", "1D00-1FFF", "2000-2BFF", "2C60-2C7F", "
 SYMBOLS = span("2300-23FF", "2460-27BF", "2900-2BFF", "1F100-1F2FF", "1F700-1F77F", "1F800-1F8FF",
                "1FB00-1FBFF", "10100-101FF", "1F780-1F7FF", "1F650-1F67F", "4DC0-4DFF",
                "1F000-1F0FF")  # fmt: skip
-MATH = span("1D400-1D7FF", "2100-214F", "2190-21FF", "2200-22FF", "27C0-27FF", "2900-2AFF", "1EE00-1EEFF")
+MATH = span("1D400-1D7FF", "2100-214F", "2190-21FF", "2200-22FF", "27C0-27FF", "2900-2AFF",
+            "1EE00-1EEFF")  # fmt: skip
 
 RECIPES = (
     Recipe("JetBrainsMono-Regular.ttf", features=("ccmp", "mark", "mkmk", "locl")),
