@@ -99,7 +99,8 @@ def compile_source(source: str, root: Path) -> tuple[bytes, list[str]]:
         include_system_fonts=False, include_embedded_fonts=True, font_paths=[fonts.FOLDER]
     )
     notes: list[str] = []
-    for standards in (["ua-1"], []):
+    attempts: tuple[list[typst.PDFStandard], ...] = (["ua-1"], [])
+    for standards in attempts:
         try:
             pdf, warnings = typst.compile_with_warnings(
                 source.encode("utf-8"),

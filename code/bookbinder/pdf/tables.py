@@ -8,6 +8,7 @@ used: Pandoc makes them up from dashes, and measured ones are better.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+
 from bookbinder.model import Node
 from bookbinder.pdf import markup
 
@@ -56,7 +57,7 @@ def _rows(rows: Sequence[list], aligns: Sequence[str], blocks: Blocks) -> list[N
             out += _cell(at, align, rowspan, colspan, blocks(content), aligns)
             here.update({at + i: rowspan for i in range(colspan) if rowspan > 1})
             at += colspan
-        taken |= {column: rows_left for column, rows_left in here.items()}
+        taken |= here
         out.append(markup.block("),"))
     return out
 

@@ -9,15 +9,9 @@ from matplotlib.figure import Figure
 from internals.figures import style
 
 
-def _axes(**options: object) -> tuple[Figure, object]:
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(**options)  # type: ignore[arg-type,return-value]
-
-
 def rarity_curve(table: pd.DataFrame) -> Figure:
     """Mean pieces of a word by the power of ten of its count, with the middle half of the words."""
-    figure, ax = _axes()
+    figure, ax = style.figure()
     groups = table.groupby("band")["pieces"]
     means, low, high = groups.mean(), groups.quantile(0.25), groups.quantile(0.75)
     x = means.index.to_numpy()
@@ -33,11 +27,11 @@ def rarity_curve(table: pd.DataFrame) -> Figure:
 
 def number_map(table: pd.DataFrame) -> Figure:
     """Pieces of 0 to 9,999 with a space before them: hundreds down, the last two digits across."""
-    figure, ax = _axes(figsize=(style.WIDTH, 5.2))
+    figure, ax = style.figure(ratio=0.75)
     spaced = table[table["space"]].sort_values("number")["pieces"].to_numpy()
     grid = spaced.reshape(100, 100)
     top = int(grid.max())
-    image = ax.imshow(grid, cmap=style.MAP, vmin=1, vmax=max(top, 2), aspect="auto")
+    image = ax.imshow(grid, cmap=style.SEQUENTIAL, vmin=1, vmax=max(top, 2), aspect="auto")
     ax.set_xlabel("last two digits")
     ax.set_ylabel("number without its last two digits")
     ax.grid(False)
@@ -49,7 +43,7 @@ def number_map(table: pd.DataFrame) -> Figure:
 def pair_cosines(table: pd.DataFrame) -> Figure:
     """Cosines of two forms of a word beside both controls."""
     kinds = list(dict.fromkeys(table["pair"]))
-    figure, axes = _axes(ncols=len(kinds), sharey=True, squeeze=False, figsize=(style.WIDTH, 3.6))
+    figure, axes = style.figure(1, len(kinds), sharey=True, squeeze=False)
     titles = {"case": "case differs", "space": "space differs", "both": "both differ"}
     bins = np.linspace(-0.4, 1, 43)
     for ax, kind in zip(axes[0], kinds, strict=True):
@@ -70,13 +64,13 @@ def pair_cosines(table: pd.DataFrame) -> Figure:
 
 def context_layers(table: pd.DataFrame) -> Figure:
     """How far the two groups of sentences lie apart, layer by layer, by kind of word."""
-    figure, ax = _axes()
+    figure, ax = style.figure()
     for kind, part in table.groupby("kind", sort=False):
         mean = part.groupby("layer")["gap"].mean()
         error = part.groupby("layer")["gap"].sem()
         ax.plot(mean.index, mean, marker="o", label=f"words of {kind}")
         ax.fill_between(mean.index, mean - 1.96 * error, mean + 1.96 * error, alpha=0.2)
-    ax.axhline(0, color=style.quiet(), lw=1)
+    ax.axhline(0, color=style.ink().muted, lw=1)
     ax.set_xlabel("layer (0 is the embedding)")
     ax.set_ylabel("within-group minus between-group cosine")
     ax.legend()
@@ -86,9 +80,9 @@ def context_layers(table: pd.DataFrame) -> Figure:
 def rate_bars(table: pd.DataFrame, rate: str) -> Figure:
     """One rate of every tokenizer with its interval."""
     part = table[table["rate"] == rate].sort_values("value")
-    figure, ax = _axes(figsize=(style.WIDTH, 0.45 * len(part) + 1.1))
+    figure, ax = style.figure(height_in=0.4 * len(part) + 0.9)
     error = np.clip([part["value"] - part["low"], part["high"] - part["value"]], 0, None)
-    ax.barh(part["tokenizer"], part["value"], xerr=error, height=0.6, ecolor=style.ink())
+    ax.barh(part["tokenizer"], part["value"], xerr=error, height=0.6, ecolor=style.ink().text)
     ax.set_xlabel(rate)
     ax.grid(axis="y", visible=False)
     return figure
@@ -98,12 +92,12 @@ def premium_dots(table: pd.DataFrame) -> Figure:
     """Tokens of each language over English, with intervals, beside the ratio of bytes."""
     names = list(dict.fromkeys(table["tokenizer"]))
     own = table[table["tokenizer"] == names[0]].sort_values("value")
-    figure, ax = _axes(figsize=(style.WIDTH, 0.32 * len(own) + 1.2))
+    figure, ax = style.figure(height_in=0.28 * len(own) + 1.0)
     y = np.arange(len(own))
     error = np.clip([own["value"] - own["low"], own["high"] - own["value"]], 0, None)
     ax.errorbar(own["value"], y, xerr=error, fmt="o", label=f"tokens of {names[0]}")
-    ax.plot(own["bytes_ratio"], y, "x", color=style.colours()[1], label="bytes")
-    ax.axvline(1, color=style.quiet(), lw=1)
+    ax.plot(own["bytes_ratio"], y, "x", color=style.CYCLE[1], label="bytes")
+    ax.axvline(1, color=style.ink().muted, lw=1)
     ax.set_yticks(y, [f"{r.language} ({r.script})" for r in own.itertuples()])
     ax.set_xscale("log")
     ax.set_xlabel("ratio to English for the same articles (log scale)")
@@ -113,7 +107,7 @@ def premium_dots(table: pd.DataFrame) -> Figure:
 
 def growth_curve(table: pd.DataFrame) -> Figure:
     """Bytes per token against the size of the vocabulary."""
-    figure, ax = _axes()
+    figure, ax = style.figure()
     ax.plot(table["n_vocab"], table["bytes_per_token"], marker="o")
     ax.set_xscale("log")
     ax.set_xlabel("vocabulary entries (log scale)")
@@ -123,16 +117,16 @@ def growth_curve(table: pd.DataFrame) -> Figure:
 
 def split_effect(table: pd.DataFrame) -> Figure:
     """Change of the loss by the number of forced splits; one dot a sentence, mean with interval."""
-    figure, ax = _axes()
+    figure, ax = style.figure()
     wide = table.pivot(index="sentence", columns="splits", values="bits_per_byte")
     change = wide.drop(columns=0).sub(wide[0], axis=0)
     rng = np.random.default_rng(0)
     for n in change.columns:
         x = n + rng.uniform(-0.15, 0.15, len(change))
-        ax.plot(x, change[n], ".", ms=2.5, alpha=0.25, color=style.colours()[0])
+        ax.plot(x, change[n], ".", ms=2.5, alpha=0.25, color=style.CYCLE[0])
         mean, error = change[n].mean(), 1.96 * change[n].sem()
-        ax.errorbar(n, mean, yerr=error, fmt="D", color=style.colours()[1], zorder=3)
-    ax.axhline(0, color=style.quiet(), lw=1)
+        ax.errorbar(n, mean, yerr=error, fmt="D", color=style.CYCLE[1], zorder=3)
+    ax.axhline(0, color=style.ink().muted, lw=1)
     ax.set_xticks(list(change.columns))
     ax.set_xlabel("tokens cut in two (same bytes)")
     ax.set_ylabel("change of the loss (bits per byte)")
