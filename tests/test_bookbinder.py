@@ -1,0 +1,282 @@
+"""A small book with every feature, rendered once without Quarto, read as site, PDF and notebook."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import pypdf
+import pytest
+from bs4 import BeautifulSoup
+
+from bookbinder.build import build_book, staged
+from bookbinder.errors import BookError
+from bookbinder.parse import parse_chapter
+from internals.checkbook import _site
+
+FIXTURE = Path(__file__).parent / "book_fixture"
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("books") / "a book"
+    shutil.copytree(FIXTURE, root)
+    build_book(root)
+    return root / "_book"
+
+
+@pytest.fixture(scope="module")
+def page(book) -> BeautifulSoup:
+    return BeautifulSoup((book / "report/one.html").read_text("utf-8"), "html.parser")
+
+
+@pytest.fixture(scope="module")
+def notebook(book):
+    return nbformat.read(book / "report.ipynb", as_version=4)
+
+
+@pytest.fixture(scope="module")
+def pdf_text(book) -> str:
+    pages = pypdf.PdfReader(book / "report.pdf").pages
+    return "\n".join(p.extract_text() for p in pages).replace("\u00a0", " ")
+
+
+def test_every_chapter_has_its_page_and_every_link_leads_somewhere(book):
+    assert list(_site(book)) == []
+    pages = {p.name for p in book.rglob("*.html")}
+    assert pages == {"index.html", "one.html", "two.html", "app.html", "references.html"}
+
+
+def test_the_sidebar_lists_all_chapters_and_marks_the_current_one(page):
+    lines = page.select("#sidebar li")
+    texts = [" ".join(line.stripped_strings) for line in lines]
+    assert texts == [
+        *("Home", "First part", "1 One", "2 Two", "Appendices", "A Appendix one", "References")
+    ]
+    assert [a.get_text(" ", strip=True) for a in page.select("[aria-current]")] == ["1 One"]
+
+
+def test_numbers_are_those_of_a_quarto_book(page, book):
+    titles = [h.get_text(" ", strip=True).rstrip(" #") for h in page.select("h1, h2, h3")]
+    assert titles[:3] == ["1 One", "1.1 Section", "1.1.1 Deep"]
+    captions = [c.get_text(" ", strip=True) for c in page.select("figcaption")]
+    assert captions == [
+        "Figure 1.1: A line for light and for dark pages.",
+        "Table 1.1: A table from a cell.",
+        "Table 1.2: An authored table.",
+    ]
+    assert "(1.1)" in page.select_one("#eq-sum").get_text()
+    two = BeautifulSoup((book / "report/two.html").read_text("utf-8"), "html.parser")
+    assert two.select_one("figcaption").get_text(" ", strip=True) == "Figure 2.1: A red dot."
+
+
+def test_references_have_the_text_and_the_goal_of_what_they_name(page):
+    links = {a["href"]: a.get_text() for a in page.select("a.bb-xref")}
+    assert links["#fig-pair"] in ("Figure\u00a01.1", "1.1")
+    assert links["#tbl-plain"] == "Table\u00a01.1"
+    assert links["#eq-sum"] == "Equation\u00a01.1"
+    assert links["app.html#sec-inner"] == "Section\u00a0A.1"
+    assert links["app.html#sec-app"] == "Appendix\u00a0A"
+    assert not page.select("a[target]")
+
+
+def test_citations_lead_to_the_page_of_references(page, book):
+    assert page.select_one("a[href='references.html#ref-vaswani2017']")
+    refs = (book / "report/references.html").read_text("utf-8")
+    assert "Attention Is All You Need" in refs
+
+
+def test_text_from_cells_is_never_markup(page):
+    assert not page.select("article script")
+    assert "<script>alert(1)</script>|`$*_[x](y)@z" in page.get_text()
+    assert page.find("strong", string="strong")
+
+
+def test_pictures_come_for_light_and_dark_pages_with_alt_text(page, book):
+    figure = page.select_one("#fig-pair")
+    images = figure.select("img")
+    assert [i["class"] for i in images] == [["light-content"], ["dark-content"]]
+    assert {i["alt"] for i in images} == {"A rising line."}
+    assert all((book / "report" / i["src"]).exists() for i in images)
+
+
+def test_what_a_filter_drops_is_not_counted(page):
+    assert "must not be counted" not in page.get_text()
+
+
+def test_code_is_folded_as_asked_and_hidden_cells_stay_out(page):
+    assert len(page.select("details.fold")) >= 2
+    assert page.select_one("#tbl-plain").find_parent(class_="cell").select_one("details") is None
+    assert "import matplotlib" not in page.get_text()
+    assert "this_never_runs" in page.get_text()
+
+
+def test_boxes_and_tabs_are_semantic(page):
+    assert (
+        page.select_one("aside.callout.warning .callout-title")
+        .get_text()
+        .strip()
+        .endswith("Careful")
+    )
+    assert "inside the box" in page.select_one("aside.callout.warning").get_text()
+    assert not page.select_one("details.callout.note").has_attr("open")
+    assert len(page.select("[role=tab]")) == len(page.select("[role=tabpanel]")) == 2
+
+
+def test_conditional_content_follows_the_format(page, pdf_text):
+    assert "Only on the web." in page.get_text()
+    assert "Only on paper." not in page.get_text()
+    assert "Only on paper." in pdf_text
+    assert "Only on the web." not in pdf_text
+
+
+def test_the_search_index_knows_every_section_and_works_without_a_server(book):
+    script = (book / "site_libs/search-index.js").read_text("utf-8")
+    entries = json.loads(script.removeprefix("window.bookIndex = ").rstrip().rstrip(";"))
+    assert {e["chapter"] for e in entries} >= {"One", "Two", "Appendix one"}
+    assert any(e["href"].endswith("#sec-deep") for e in entries)
+    html = (book / "index.html").read_text("utf-8")
+    assert not re.search(r"(src|href)=.https?://", html)
+
+
+def test_pages_are_accessible_in_the_basics(page):
+    assert page.html["lang"] == "en"
+    assert page.select_one("a.skip[href='#main']")
+    assert page.select_one("main#main")
+    assert all(b.get("aria-label") or b.get_text(strip=True) for b in page.select("button"))
+    assert page.select_one("meta[name=viewport]")
+
+
+def test_the_pdf_has_the_same_numbers_and_all_tabs(pdf_text, book):
+    for text in (
+        "Figure 1.1",
+        "Table 1.2",
+        "Left text.",
+        "Right text.",
+        "Attention Is All You Need",
+        "Feature book",
+    ):
+        assert text in pdf_text
+    assert "must not be counted" not in pdf_text
+    reader = pypdf.PdfReader(book / "report.pdf")
+    assert reader.outline
+    assert "/MarkInfo" in reader.trailer["/Root"], "the PDF is tagged"
+
+
+def test_the_notebook_is_valid_executed_and_static(notebook):
+    nbformat.validate(notebook)
+    code = [c for c in notebook.cells if c.cell_type == "code"]
+    assert [c.execution_count for c in code] == list(range(1, len(code) + 1))
+    kinds = {k for c in code for o in c.outputs for k in o.get("data", {})}
+    assert kinds <= {"image/png", "text/markdown", "text/latex", "text/plain"}
+    pictures = [o for c in code for o in c.outputs if "image/png" in o.get("data", {})]
+    assert len(pictures) == 1, "only the picture for light pages"
+
+
+def test_the_notebook_reads_as_text(notebook):
+    text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    assert "Figure 1.1" in text.replace("\u00a0", " ")
+    assert "(Vaswani and Shazeer 2017)" in text
+    assert "six times seven is 42" in text
+    assert "**strong**" in text
+    assert "{python}" not in text
+    assert ":::" not in text
+    assert "> **Careful**" in text
+    assert "must not be counted" not in text
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_again(book):
+    from nbclient import NotebookClient
+
+    again = nbformat.read(book / "report.ipynb", as_version=4)
+    code = [c for c in again.cells if "this_never_runs" not in c.source]
+    again.cells = [c for c in code if "globals()" not in c.source]
+    NotebookClient(again, resources={"metadata": {"path": str(book)}}, timeout=120).execute()
+    assert any("42" in str(c.source) for c in again.cells)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("# T\n\n{{< video x >}}\n", r"report/x\.qmd:3: the shortcode “video” is not known here"),
+        ("# T\n\n```{r}\n1\n```\n", r"report/x\.qmd:3: cells in “r” cannot be run here"),
+        ("# T\n\n```{python}\n1\n", r"report/x\.qmd:3: this code fence is not closed"),
+        ("# T\n\n```{python}\n#| fig-capt: a\n1\n```\n", r"report/x\.qmd:4: .*fig-capt"),
+        ("# T\n\n```{python}\n#| cache: true\n1\n```\n", "“cache” has no effect"),
+        ("---\ntitle: T\n", r"report/x\.qmd:1: the front matter is not closed"),
+        ("# T\n\n{{< include gone.qmd >}}\n", r"report/gone\.qmd: this file is missing"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_file_and_line(tmp_path, text, sentence):
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "x.qmd").write_text(text)
+    with pytest.raises(BookError, match=sentence):
+        parse_chapter(tmp_path, "report/x.qmd")
+
+
+def small_book(root: Path, text: str) -> Path:
+    root.mkdir(parents=True)
+    (root / "_quarto.yml").write_text(
+        "project: {type: book}\nbook: {title: T, chapters: [index.qmd, one.qmd]}\n"
+    )
+    (root / "index.qmd").write_text("# Home {.unnumbered}\n\nText.\n")
+    (root / "one.qmd").write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("# T\n\n@fig-gone\n", "one.qmd: “@fig-gone” refers to nothing"),
+        ("# T\n\n[x](gone.qmd)\n", "leads to no chapter of the book"),
+        ("# T\n\n![x](gone.png)\n", "the picture gone.png is missing"),
+        ("# T\n\n::: {.magic}\nx\n:::\n", "the block class “.magic” is not known here"),
+        ("# T\n\n[@who2020]\n", "“@who2020” is cited, but no bibliography is named"),
+        ("No title.\n", "a chapter needs a title"),
+        ("# T\n\n::: {.panel-tabset}\nx\n:::\n", "a tab set must begin with a heading"),
+    ],
+)
+def test_faults_of_a_chapter_name_the_file_and_keep_the_former_book(tmp_path, text, sentence):
+    root = small_book(tmp_path / "book", text)
+    (root / "_book").mkdir()
+    (root / "_book" / "old.html").write_text("old")
+    with pytest.raises(BookError, match=sentence):
+        build_book(root, formats=("html",))
+    assert (root / "_book" / "old.html").read_text() == "old"
+    assert sorted(p.name for p in root.iterdir() if p.name.startswith("._book")) == []
+
+
+def test_a_failed_cell_names_chapter_cell_and_error(tmp_path):
+    text = "# T\n\n```{python}\n#| label: sum\n1 / 0\n```\n"
+    root = small_book(tmp_path / "book", text)
+    with pytest.raises(BookError, match=r"one\.qmd:3: cell “sum” failed: ZeroDivisionError"):
+        build_book(root, formats=("html",))
+
+
+def test_a_failed_inline_value_names_its_line(tmp_path):
+    root = small_book(tmp_path / "book", "# T\n\nText.\nThe value `{python} nothing`.\n")
+    with pytest.raises(BookError, match=r"one\.qmd:4: the inline value “nothing” failed: NameErr"):
+        build_book(root, formats=("html",))
+
+
+def test_a_build_that_ends_early_leaves_no_trace(tmp_path):
+    out = tmp_path / "book"
+    out.mkdir()
+    (out / "old").write_text("old")
+
+    def interrupted() -> None:
+        with staged(out) as staging:
+            (staging / "new").write_text("new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [p.name for p in out.iterdir()] == ["old"]
+    assert [p.name for p in tmp_path.iterdir()] == ["book"]
+    with staged(out) as staging:
+        (staging / "new").write_text("new")
+    assert [p.name for p in out.iterdir()] == ["new"]
