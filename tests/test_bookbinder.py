@@ -184,7 +184,7 @@ def test_the_notebook_reads_as_text(notebook):
     assert "**strong**" in text
     assert "{python}" not in text
     assert ":::" not in text
-    assert "> **Careful**" in text
+    assert "**Careful**" in text
     assert "must not be counted" not in text
 
 

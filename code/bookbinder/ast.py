@@ -27,9 +27,7 @@ def make_attr(
     return [ident, list(classes), [[k, str(v)] for k, v in (attrs or {}).items()]]
 
 
-def div(
-    blocks: Sequence[Node], ident: str = "", classes: Sequence[str] = (), **attrs: Any
-) -> Node:
+def div(blocks: Sequence[Node], ident: str = "", classes: Sequence[str] = (), **attrs: Any) -> Node:
     """A ``Div``; an underscore in a keyword becomes a hyphen."""
     named = {key.replace("_", "-"): value for key, value in attrs.items()}
     return {"t": "Div", "c": [make_attr(ident, classes, named), list(blocks)]}

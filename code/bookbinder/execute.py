@@ -55,7 +55,11 @@ def execute_book(
     from jupyter_client.manager import start_new_kernel
 
     manager, client = start_new_kernel(
-        kernel_name="python3", cwd=str(project.root), env={**os.environ, **(env or {})}
+        kernel_name="python3",
+        cwd=str(project.root),
+        env={**os.environ, **(env or {})},
+        # The kernel only listens on this machine; its warning about that would alarm readers.
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
     )
     try:
         kernel = _Kernel(client)

@@ -15,6 +15,10 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import typst
 
 FOLDER = Path(__file__).parent / "assets" / "fonts"
 BODY = "Libertinus Serif"
@@ -69,6 +73,13 @@ def families(*, mono: bool) -> list[str]:
         return names
     last = [MONO, *_TEXT_LAST]
     return [BODY, *(name for name in names if name not in last), *last]
+
+
+def for_typst() -> typst.Fonts:
+    """Exactly the fonts of the book and those inside Typst; none of the machine."""
+    import typst
+
+    return typst.Fonts(include_system_fonts=False, include_embedded_fonts=True, font_paths=[FOLDER])
 
 
 # --- what can be drawn ------------------------------------------------------------------------

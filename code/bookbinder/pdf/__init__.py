@@ -95,15 +95,14 @@ def compile_source(source: str, root: Path) -> tuple[bytes, list[str]]:
     """
     import typst
 
-    chosen = typst.Fonts(
-        include_system_fonts=False, include_embedded_fonts=True, font_paths=[fonts.FOLDER]
-    )
+    text: Any = source.encode("utf-8")  # the stubs of typst name no type that bytes would match
+    chosen = fonts.for_typst()
     notes: list[str] = []
     attempts: tuple[list[typst.PDFStandard], ...] = (["ua-1"], [])
     for standards in attempts:
         try:
             pdf, warnings = typst.compile_with_warnings(
-                source.encode("utf-8"),
+                text,
                 font_paths=chosen,
                 root=root,
                 timestamp=_timestamp(),

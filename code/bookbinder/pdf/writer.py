@@ -14,6 +14,7 @@ from bookbinder.model import Book, Chapter, Node
 from bookbinder.pdf import markup, tables
 from bookbinder.pdf.anchors import Anchors
 from bookbinder.pdf.inlines import InlineWriter, image, language
+from bookbinder.prose import split
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _BLANKS = ("SoftBreak", "Space")
@@ -170,7 +171,7 @@ class Writer(InlineWriter):
         ]
 
     def _callout(self, node: Node) -> list[Node]:
-        title, body = _split(node)
+        title, body = split(node)
         kind = next((name for name in ast.classes_of(node) if name in _CALLOUTS), "note")
         look = ast.get(node, "appearance") or "default"
         icon = "false" if ast.get(node, "icon") == "false" else "true"
@@ -182,12 +183,12 @@ class Writer(InlineWriter):
     def _theorem(self, node: Node) -> list[Node]:
         kind = next(name for name in ast.classes_of(node) if name != "bb-theorem")
         label = ast.get(node, "label") or kind.capitalize()
-        return self._titled(markup.opening("bb-theorem", kind, label), *_split(node))
+        return self._titled(markup.opening("bb-theorem", kind, label), *split(node))
 
     def _tabset(self, node: Node) -> list[Node]:
         out: list[Node] = []
         for tab in node["c"][1]:
-            out += [*self._anchor_block(tab), *self._titled("#bb-tab(none", *_split(tab))]
+            out += [*self._anchor_block(tab), *self._titled("#bb-tab(none", *split(tab))]
         return out
 
     def _wrapped(self, function: str, node: Node) -> list[Node]:
@@ -225,7 +226,7 @@ class Writer(InlineWriter):
         return out
 
     def _float_div(self, node: Node) -> list[Node]:
-        caption, body = _split(node)
+        caption, body = split(node)
         top = ast.get(node, "cap-location") == "top"
         return self._float(node, body, caption, kind=ast.get(node, "kind") or "fig", top=top)
 
@@ -243,20 +244,6 @@ class Writer(InlineWriter):
         options = markup.arguments({"top": top, "sub": ast.get(node, "sub")})
         start = markup.opening("bb-float", kind, name, number)
         return self._titled(start, caption, body, f", {options}")
-
-
-def _split(node: Node) -> tuple[list[Node], list[Node]]:
-    """Title (or caption) and body of one of our divisions."""
-    title: list[Node] = []
-    body: list[Node] = []
-    for child in node["c"][1]:
-        if ast.is_div(child, "bb-title") or ast.is_div(child, "bb-caption"):
-            title = child["c"][1]
-        elif ast.is_div(child, "bb-body"):
-            body += child["c"][1]
-        else:
-            body.append(child)
-    return title, body
 
 
 def _with_label(title: list[Node], label: str) -> list[Node]:

@@ -161,7 +161,7 @@ def _neighbour(book: Book, number: int, current: Chapter) -> dict[str, str] | No
 
 def _search_index(book: Book, bodies: Sequence[str], out: Path) -> None:
     """One entry for each section, in a script, since pages on disk may not fetch files."""
-    entries = []
+    entries: list[dict[str, Any]] = []
     for chapter, body in zip(book.chapters, bodies, strict=True):
         parts = re.split(r'<h[23][^>]*\bid="([^"]+)"[^>]*>(.*?)</h[23]>', body, flags=re.S)
         sections = [("", "", parts[0])]

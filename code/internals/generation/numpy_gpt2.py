@@ -146,7 +146,7 @@ def attention(x: Array, w: Weights, layer: int, cache: Cache) -> Array:
     # New token i stands at position seen - new + i and may look at itself and to the left.
     future = np.triu(np.ones((new, seen), dtype=bool), k=seen - new + 1)
     weights = softmax(np.where(future, -np.inf, scores).astype(np.float32))  # rows sum to 1
-    mixed = (weights @ v).transpose(1, 0, 2).reshape(new, width)  # (H, T, K) -> (T, D)
+    mixed: Array = (weights @ v).transpose(1, 0, 2).reshape(new, width)  # (H, T, K) -> (T, D)
     return mixed @ w[f"{name}.c_proj.weight"] + w[f"{name}.c_proj.bias"]
 
 

@@ -120,8 +120,9 @@ def block_check(model: ModelHandle) -> BlockCheck:
 
     loaded = model.loaded()
     facts = loaded.facts
-    terms = books.block_formula(loaded.model)
-    terms = terms.groupby(["part", "formula"], sort=False, as_index=False)["parameters"].sum()
+    single = books.block_formula(loaded.model)  # one row for each norm of the block
+    terms = pd.DataFrame(single.groupby(["part", "formula"], sort=False)["parameters"].sum())
+    terms = terms.reset_index()
     numel = {p.data_ptr(): p.numel() for p in loaded.model.parameters()}
     return BlockCheck(
         terms=terms,

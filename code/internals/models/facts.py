@@ -163,7 +163,8 @@ def norm_kind(norm: Any) -> str:
 
 def norm_eps(norm: Any) -> float:
     """The small number under the root."""
-    return float(getattr(norm, "eps", None) or getattr(norm, "variance_epsilon", 0.0))
+    eps: Any = getattr(norm, "eps", None) or getattr(norm, "variance_epsilon", 0.0)
+    return float(eps)
 
 
 def _mlp_width(model: Any) -> int:

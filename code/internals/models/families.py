@@ -66,7 +66,7 @@ _GEMMA_NORMS = (
 
 
 def _llama(title: str, **changes: Any) -> Family:
-    return Family(title, **{**_LLAMA, **changes})  # type: ignore[arg-type]
+    return Family(title, **{**_LLAMA, **changes})
 
 
 FAMILIES: dict[str, Family] = {
@@ -187,12 +187,12 @@ def mlp(model: Any, block: Module) -> list[Module]:
     return [get(block, name) for name in family_of(model).mlp]
 
 
-def embedding(model: Any) -> Module:
+def embedding(model: Any) -> Any:
     """Token embedding; its weight is ``(vocab, d_embedding)``."""
     return model.get_input_embeddings()
 
 
-def unembedding(model: Any) -> Module:
+def unembedding(model: Any) -> Any:
     """The head; its weight is ``(vocab, d_embedding)``."""
     return model.get_output_embeddings()
 

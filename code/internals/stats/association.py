@@ -6,10 +6,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats as scipy_stats
 
 from internals.stats.intervals import Estimate, as_rows, bootstrap_ci
-from internals.stats.significance import standardised
+from internals.stats.significance import ranks, standardised
 
 
 def correlation(
@@ -81,6 +80,5 @@ def _area(rows: NDArray[np.float64]) -> float:
     n_negative = len(rows) - n_positive
     if n_positive == 0 or n_negative == 0:
         return 0.5
-    ranks = scipy_stats.rankdata(rows[:, 0])
-    u = float(ranks[positive].sum()) - n_positive * (n_positive + 1) / 2
+    u = float(ranks(rows[:, 0])[positive].sum()) - n_positive * (n_positive + 1) / 2
     return u / (n_positive * n_negative)

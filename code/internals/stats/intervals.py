@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats as scipy_stats
+from scipy.special import ndtr, ndtri
 
 Values = NDArray[np.float64]
 Statistic = Callable[[Values], Any]
@@ -155,7 +155,7 @@ def wilson(successes: int, n: int, *, level: float = 0.95, unit: str = "observat
     """
     if not 0 <= successes <= n or n < 1:
         raise ValueError(f"successes must lie in 0..n with n > 0, but are {successes} of {n}")
-    z = float(scipy_stats.norm.ppf((1 + level) / 2))
+    z = float(ndtri((1 + level) / 2))
     share = successes / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -243,11 +243,11 @@ def _bca(
     below = np.mean(resamples < estimate) + np.mean(resamples == estimate) / 2
     # A statistic at the edge of all resamples has no finite correction; stay inside.
     below = np.clip(below, 1 / (2 * len(resamples)), 1 - 1 / (2 * len(resamples)))
-    bias = scipy_stats.norm.ppf(below)
+    bias = ndtri(below)
     deviations = jackknife.mean() - jackknife
     spread = float((deviations**2).sum())
     acceleration = float((deviations**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
-    z = scipy_stats.norm.ppf(np.array([(1 - level) / 2, (1 + level) / 2]))
-    shares = scipy_stats.norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
+    z = ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
+    shares = ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
     low, high = np.quantile(resamples, shares)
     return float(low), float(high)

@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats as scipy_stats
 
 from internals.stats.intervals import as_rows, as_units
 
@@ -106,8 +105,10 @@ def mcnemar_exact(only_a: int, only_b: int) -> Significance:
     """
     if only_a < 0 or only_b < 0:
         raise ValueError(f"counts cannot be negative, but are {only_a} and {only_b}")
+    from scipy.stats import binomtest  # half a second of import that cached chapters never pay
+
     n = only_a + only_b
-    p = 1.0 if n == 0 else float(scipy_stats.binomtest(only_a, n).pvalue)
+    p = 1.0 if n == 0 else float(binomtest(only_a, n).pvalue)
     return Significance(float(only_a - only_b), p, n, "exact McNemar test")
 
 
@@ -116,12 +117,20 @@ def benjamini_hochberg(p_values: ArrayLike) -> NDArray[np.float64]:
 
     Shape of the input is kept; NaN (a head that could not be tested) stays NaN and does not count.
     """
+    from scipy.stats import false_discovery_control
+
     p = np.asarray(p_values, dtype=float)
     adjusted = np.full(p.shape, np.nan)
     tested = ~np.isnan(p)
     if tested.any():
-        adjusted[tested] = scipy_stats.false_discovery_control(p[tested], method="bh")
+        adjusted[tested] = false_discovery_control(p[tested], method="bh")
     return adjusted
+
+
+def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks from 1; tied values share the mean of their ranks."""
+    _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[codes]
 
 
 def standardised(values: ArrayLike, kind: str) -> NDArray[np.float64]:
@@ -137,7 +146,7 @@ def standardised(values: ArrayLike, kind: str) -> NDArray[np.float64]:
 
 _KINDS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "pearson": lambda rows: rows,
-    "spearman": lambda rows: np.asarray(scipy_stats.rankdata(rows), dtype=float),
+    "spearman": lambda rows: ranks(rows),
 }
 
 

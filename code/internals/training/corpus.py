@@ -7,6 +7,7 @@ attribution alone. The folder is not part of the project; its README describes t
 from __future__ import annotations
 
 import lzma
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,9 +61,33 @@ def works(corpus: Path) -> Iterator[tuple[str, str, pd.Series]]:
 
 
 def usable(licence: str) -> bool:
-    """Public domain, CC0 and plain CC-BY; share-alike works are left out."""
+    """Public domain, CC0 and plain CC-BY; all that asks for more, or holds in one land, is out."""
     name = licence.lower()
-    return ("public domain" in name or "cc0" in name or "cc-by" in name) and "sa" not in name
+    free = "public domain" in name or "cc0" in name or "cc-by" in name
+    return free and not re.search(r"\b(sa|nc|nd)\b|\bin the usa\b", name)
+
+
+def credits(corpus: Path, used: pd.DataFrame) -> pd.DataFrame:
+    """Illustrators and translators of the works that were used, where the corpus names them.
+
+    Args:
+        corpus: folder of free text; its table `stories-credits.tsv` may be absent.
+        used: table of works with ``source`` (see :func:`documents`).
+
+    Returns:
+        Columns ``id`` (row of ``used``), ``title``, ``author``, ``illustrator``, ``translator``,
+        ``licence``, ``source``; no row without a table of credits.
+    """
+    names = ["title", "author", "illustrator", "translator", "licence", "source"]
+    file = corpus / "stories-credits.tsv"
+    if not file.exists() or not len(used):
+        return pd.DataFrame(columns=["id", *names])
+    table = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False)
+    # The table of credits names the collection first: "African Storybook (…) via SOURCE".
+    keys = table["source"].str.split(" via ").str[-1]
+    ids = pd.Series(used.index, index=used["source"])
+    table["id"] = keys.map(ids[~ids.index.duplicated()])
+    return table.loc[table["id"].notna(), ["id", *names]].reset_index(drop=True)
 
 
 def chunks(text: str) -> Iterator[str]:

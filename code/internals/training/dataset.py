@@ -20,7 +20,7 @@ import pandas as pd
 
 from internals.paths import DATA
 from internals.training import general
-from internals.training.corpus import SEPARATOR, Document, documents
+from internals.training.corpus import SEPARATOR, Document, credits, documents
 from internals.training.designed import (
     CANDIDATES,
     Fact,
@@ -178,7 +178,10 @@ def words_of(texts: Iterable[str]) -> set[str]:
 
 
 def cooccurrences(facts: list[Fact], texts: list[str]) -> dict[str, int]:
-    """Sentences of the corpus in which subject and object of a fact occur together."""
+    """Sentences of the corpus in which subject and object of a fact occur together.
+
+    Counted in all free text, the held-out tenth too, so it is an upper bound for the training.
+    """
     names: dict[str, list[str]] = {}
     for fact in facts:
         names.setdefault(fact.subject, []).append(fact.fact_id)
@@ -219,15 +222,16 @@ def build_dataset(
 
     Writes ``tokenizer/``, ``train.bin`` and ``heldout.bin`` (uint16 tokens, each document ends
     with the end token and the stream begins with one), ``train_docs.csv``, ``heldout.jsonl``,
-    ``exposure.csv``, ``true_distributions.csv``, ``sources.csv``, ``meta.json``.
+    ``exposure.csv``, ``true_distributions.csv``, ``sources.csv``, ``credits.csv``, ``meta.json``.
     """
     out.mkdir(parents=True, exist_ok=True)
     budget = int(target_tokens * CHARACTERS_PER_TOKEN / (1 - HELD_OUT_SHARE))
     texts: list[Document] = []
-    sources = pd.DataFrame()
+    sources, credited = pd.DataFrame(), pd.DataFrame()
     if corpus is not None:
         limits = {kind: int(share * budget) for kind, share in SHARES.items()}
         texts, sources = documents(corpus, limits, seed)
+        credited = credits(corpus, sources)
     facts = planned_facts([d.text for d in texts], seed, scale)
     stated, exposure = designed_documents(facts, seed)
     chance, truth = chance_documents(seed, scale)
@@ -243,6 +247,7 @@ def build_dataset(
     exposure.to_csv(out / "exposure.csv", index=False)
     truth.to_csv(out / "true_distributions.csv", index=False)
     sources.to_csv(out / "sources.csv")
+    credited.to_csv(out / "credits.csv", index=False)
     meta |= {"seed": seed, "target_tokens": target_tokens, "vocab_size": vocab_size, "scale": scale}
     (out / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", "utf-8")
     return meta

@@ -31,7 +31,7 @@ def world() -> dict[str, Any]:
 def elements() -> list[dict[str, Any]]:
     """Chemical elements: ``name``, ``symbol``, ``atomic_number``, ``standard_state``."""
     table = pd.read_csv(DATA / "facts" / "elements.csv", keep_default_na=False)
-    return table.to_dict("records")  # type: ignore[return-value]
+    return table.to_dict("records")
 
 
 @cache
@@ -66,7 +66,7 @@ def plural(word: str) -> str:
 
 def sums(rng: Rng) -> str:
     """A few sums in one notation."""
-    lines = []
+    lines: list[str] = []
     form = pick(rng, ("{a} + {b} = {c}", "{a} plus {b} is {c}.", "What is {a} + {b}? It is {c}."))
     while len(lines) < 6:
         a, b = (int(x) for x in rng.integers(0, SUM_LIMIT, 2))
@@ -79,7 +79,7 @@ def sums(rng: Rng) -> str:
 
 def differences(rng: Rng) -> str:
     """A few subtractions; none undoes a held-out sum."""
-    lines = []
+    lines: list[str] = []
     form = pick(
         rng, ("{c} - {a} = {b}", "{c} minus {a} is {b}.", "Take {a} from {c}: {b} is left.")
     )

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from internals.measure.scoring import TokenScores, continuation_scores, score_tokens
+from internals.measure.scoring import TokenScores, score_tokens
+from internals.training.answers import answer_scores
 from internals.training.designed import CANDIDATES, prompt, templates
+from internals.training.induction import copying_heads, random_copies
 
 DOCUMENTS_PER_KIND = 40
 LONGEST = 384
 """Tokens of a held-out document that are scored."""
 INDUCTION_ROWS, INDUCTION_PERIOD = 20, 40
 CALIBRATION_BINS = 10
+LOSSES = "losses.csv"
+"""Losses of the batches, which the run writes beside its checkpoint."""
 
 
 def held_out_documents(file: Path, per_kind: int = DOCUMENTS_PER_KIND) -> pd.DataFrame:
@@ -33,8 +38,12 @@ def held_out_documents(file: Path, per_kind: int = DOCUMENTS_PER_KIND) -> pd.Dat
 
 def document_scores(model: Any, tokenizer: Any, texts: list[str]) -> list[TokenScores]:
     """Scores of documents that begin after an end token, as in training."""
-    ids = [[tokenizer.eos_token_id, *tokenizer(t)["input_ids"]][:LONGEST] for t in texts]
-    return score_tokens(model, ids)
+    return score_tokens(model, [[tokenizer.eos_token_id, *ids_of(tokenizer, t)] for t in texts])
+
+
+def ids_of(tokenizer: Any, text: str) -> list[int]:
+    """The first tokens of a document, as many as are scored."""
+    return tokenizer(text, truncation=True, max_length=LONGEST - 1)["input_ids"]
 
 
 def bits_per_byte(tokenizer: Any, texts: list[str], scores: list[TokenScores]) -> float:
@@ -42,7 +51,7 @@ def bits_per_byte(tokenizer: Any, texts: list[str], scores: list[TokenScores]) -
     nats = sum(-s.log_prob.sum() for s in scores)
     n_bytes = 0
     for text, s in zip(texts, scores, strict=True):
-        ids = tokenizer(text)["input_ids"][: len(s.log_prob)]
+        ids = ids_of(tokenizer, text)[: len(s.log_prob)]
         n_bytes += len(tokenizer.decode(ids).encode())
     return float(nats / math.log(2) / n_bytes)
 
@@ -60,18 +69,19 @@ def calibration_error(scores: list[TokenScores]) -> float:
 
 
 def induction(model: Any, vocab: int, seed: int = 0) -> dict[str, float]:
-    """Loss on the first and second copy of random tokens (Olsson et al. 2022).
+    """Loss on the first and second copy of random tokens (Olsson et al. 2022), and attention.
 
-    A model that copies by matching predicts the second copy far better than the first.
+    A model that copies by matching predicts the second copy far better than the first; the head
+    that does it attends to the token after the earlier occurrence (``prefix_matching_max``).
     """
-    rng = np.random.default_rng(seed)
-    rows = rng.integers(1, vocab, (INDUCTION_ROWS, INDUCTION_PERIOD))
-    scores = score_tokens(model, [[*row.tolist(), *row.tolist()] for row in rows])
+    rows = random_copies(INDUCTION_ROWS, INDUCTION_PERIOD, vocab, seed)
+    scores = score_tokens(model, rows.tolist())
     first = np.mean([-s.log_prob[: INDUCTION_PERIOD - 1].mean() for s in scores])
     second = np.mean([-s.log_prob[INDUCTION_PERIOD:].mean() for s in scores])
     return {
         "first_copy_bits": float(first / math.log(2)),
         "second_copy_bits": float(second / math.log(2)),
+        **copying_heads(model, rows, INDUCTION_PERIOD),
     }
 
 
@@ -88,7 +98,7 @@ def recall(model: Any, tokenizer: Any, exposure: pd.DataFrame) -> pd.DataFrame:
 
     Columns: ``fact_id``, ``relation``, ``level``, ``wording``, ``prob`` (joint probability of the
     answer), ``rank`` (among the candidates, 0 is best), ``correct``, ``vocab_rank`` (of the
-    answer's first token).
+    answer's first token), ``greedy`` (every piece of the answer is the model's first choice).
     """
     answers = candidate_answers(exposure)
     asked, pairs = [], []
@@ -105,15 +115,36 @@ def recall(model: Any, tokenizer: Any, exposure: pd.DataFrame) -> pd.DataFrame:
                 asked.append(
                     (fact.fact_id, fact.relation, fact.level, wording, answer == fact.object)
                 )
-    joint, vocab_rank = continuation_scores(model, pairs)
     table = pd.DataFrame(asked, columns=["fact_id", "relation", "level", "wording", "is_answer"])
-    table["log_prob"], table["vocab_rank"] = joint, vocab_rank
+    table = pd.concat([table, answer_scores(model, pairs)], axis=1)
     keys = ["fact_id", "relation", "level", "wording"]
     table["rank"] = table.groupby(keys)["log_prob"].rank(ascending=False, method="max") - 1
     found = table[table["is_answer"]].copy()
     found["prob"] = np.exp(found["log_prob"])
     found["correct"] = found["rank"] == 0
-    return found[[*keys, "prob", "rank", "correct", "vocab_rank"]].reset_index(drop=True)
+    wanted = [*keys, "prob", "rank", "correct", "vocab_rank", "greedy"]
+    return found[wanted].reset_index(drop=True)
+
+
+def capitals(model: Any, tokenizer: Any, exposure: pd.DataFrame) -> pd.DataFrame:
+    """Real capitals asked in the first trained wording: ``level``, ``prob``, ``greedy``."""
+    facts = exposure[(exposure["kind"] == "real") & (exposure["relation"] == "capital")]
+    pattern = templates()["capital"]["trained"][0]
+    pairs = [
+        (
+            [tokenizer.eos_token_id, *tokenizer(prompt(pattern, subject))["input_ids"]],
+            tokenizer(f" {capital}")["input_ids"],
+        )
+        for subject, capital in zip(facts["subject"], facts["object"], strict=True)
+    ]
+    table = answer_scores(model, pairs)
+    return pd.DataFrame(
+        {
+            "level": facts["level"].to_numpy(),
+            "prob": np.exp(table["log_prob"]),
+            "greedy": table["greedy"],
+        }
+    )
 
 
 def hidden_norms(model: Any, ids: list[int]) -> tuple[float, float]:
@@ -124,6 +155,22 @@ def hidden_norms(model: Any, ids: list[int]) -> tuple[float, float]:
         states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states
     # The last entry is normed already, so the stream before it stands for the last block.
     return float(states[1][0, 1:].norm(dim=-1).mean()), float(states[-2][0, 1:].norm(dim=-1).mean())
+
+
+def recall_columns(model: Any, tokenizer: Any, exposure: pd.DataFrame) -> dict[str, float]:
+    """Means of :func:`recall` and :func:`capitals` by number of exposures, as flat columns."""
+    row: dict[str, float] = {}
+    table = recall(model, tokenizer, exposure)
+    for (wording, level), part in table.groupby(["wording", "level"]):
+        row[f"recall_{wording}_{level}"] = float(part["correct"].mean())
+        row[f"probability_{wording}_{level}"] = float(part["prob"].mean())
+        row[f"surprisal_bits_{wording}_{level}"] = float(-np.log2(part["prob"]).mean())
+        row[f"candidate_rank_{wording}_{level}"] = float(part["rank"].mean())
+        row[f"greedy_{wording}_{level}"] = float(part["greedy"].mean())
+    for level, part in capitals(model, tokenizer, exposure).groupby("level"):
+        row[f"capital_greedy_{level}"] = float(part["greedy"].mean())
+        row[f"capital_probability_{level}"] = float(part["prob"].mean())
+    return row
 
 
 def probe(
@@ -142,26 +189,44 @@ def probe(
         np.concatenate([s.entropy for s in everything]).mean() / math.log(2)
     )
     row |= induction(model, len(tokenizer))
-    table = recall(model, tokenizer, exposure)
-    for (wording, level), part in table.groupby(["wording", "level"]):
-        row[f"recall_{wording}_{level}"] = float(part["correct"].mean())
-        row[f"probability_{wording}_{level}"] = float(part["prob"].mean())
+    row |= recall_columns(model, tokenizer, exposure)
     text = held_out.loc[held_out["kind"] == held_out["kind"].iloc[-1], "text"].iloc[0]
-    ids = [tokenizer.eos_token_id, *tokenizer(text)["input_ids"]][:LONGEST]
+    ids = [tokenizer.eos_token_id, *ids_of(tokenizer, text)]
     row["norm_first_block"], row["norm_last_block"] = hidden_norms(model, ids)
     return row
 
 
-def training_log(run: Path, dataset: Path) -> pd.DataFrame:
-    """The probes of every snapshot of a run: ``step``, ``tokens`` and a column for each probe."""
+def training_loss(run: Path, step: int, over: int = 50) -> dict[str, float]:
+    """Mean loss of the batches of the last ``over`` steps, from the losses that the run logged."""
+    file = run / LOSSES
+    if not file.exists():
+        return {}
+    losses = pd.read_csv(file)
+    part = losses[(losses["step"] <= step) & (losses["step"] > step - over)]
+    # Nothing was logged so close before an early snapshot: take what came nearest before it.
+    part = part if len(part) else losses[losses["step"] <= step].tail(1)
+    return {"train_bits_per_token": float(part["loss_nats"].mean() / math.log(2))}
+
+
+def training_log(
+    run: Path, dataset: Path, report: Callable[[int, int], None] | None = None
+) -> pd.DataFrame:
+    """The probes of every snapshot of a run: ``step``, ``tokens`` and a column for each probe.
+
+    ``report`` is told how many snapshots are done, of how many.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(dataset / "tokenizer")
     held_out = held_out_documents(dataset / "heldout.jsonl")
     exposure = pd.read_csv(dataset / "exposure.csv", keep_default_na=False)
     rows = []
-    for folder in sorted(p for p in (run / "snapshots").iterdir() if p.suffix != ".new"):
+    folders = sorted(p for p in (run / "snapshots").iterdir() if p.suffix != ".new")
+    for folder in folders:
         step, tokens = map(int, folder.name.split("-"))
         model = AutoModelForCausalLM.from_pretrained(folder).float().eval()
-        rows.append({"step": step, "tokens": tokens, **probe(model, tokenizer, held_out, exposure)})
+        row = {"step": step, "tokens": tokens, **training_loss(run, step)}
+        rows.append(row | probe(model, tokenizer, held_out, exposure))
+        if report:
+            report(len(rows), len(folders))
     return pd.DataFrame(rows)

@@ -99,12 +99,16 @@ def _keep(run: Path) -> Callable[[Any, int, int], None]:
 
 
 def save_half(model: Any, folder: Path) -> None:
-    """Write config and weights in bfloat16; the model itself stays as it is."""
+    """Write config and weights in bfloat16; the model itself stays as it is.
+
+    A weight that two modules share is written once: the tied head is the embedding.
+    """
     import torch
 
     new = folder.with_name(folder.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
-    state = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
+    state = {name: p.detach().to(torch.bfloat16) for name, p in model.named_parameters()}
+    state |= {name: b for name, b in model.named_buffers() if name in model.state_dict()}
     model.save_pretrained(new, state_dict=state)
     shutil.rmtree(folder, ignore_errors=True)
     new.rename(folder)

@@ -82,7 +82,8 @@ def schedule(n_tokens: int, recipe: Recipe) -> list[Step]:
 def split_parameters(model: torch.nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     """Weight matrices of the blocks (for Muon) and everything else (for AdamW)."""
     embeddings = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}  # type: ignore[operator]
-    matrices, others = [], []
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
     for name, parameter in model.named_parameters():
         hidden = parameter.ndim == 2 and id(parameter) not in embeddings and "wpe" not in name
         (matrices if hidden else others).append(parameter)

@@ -112,7 +112,7 @@ def premiums(
             top = np.array([len(ids[language, a]) for a in articles])
             bottom = np.array([english[a] for a in articles])
             estimate = ratio_interval(top, bottom, n_resamples, seed)
-            unknown = sum(ids[language, a].count(rival.unknown) for a in articles)
+            unknown = sum(token == rival.unknown for a in articles for token in ids[language, a])
             rows.append(
                 {
                     "tokenizer": rival.name,

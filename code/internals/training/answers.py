@@ -1,0 +1,64 @@
+"""Scores of many possible answers to the same questions, cheap enough to ask while a model trains.
+
+A question is run once for all its one-token answers, and logits are formed only where an answer
+stands. Axes: ``batch``, ``seq``, ``d_model``, ``vocab``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from internals.measure.scoring import batches, padded
+
+
+def answer_scores(
+    model: Any, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], budget: int = 4096
+) -> pd.DataFrame:
+    """Score answers given their questions.
+
+    Args:
+        model: a causal language model whose head is one matrix (GPT-2, Llama).
+        pairs: (ids of the question, ids of the answer), neither empty.
+        budget: tokens of a batch.
+
+    Returns:
+        One row a pair: ``log_prob`` (natural, of all pieces jointly), ``vocab_rank`` (tokens more
+        likely than the first piece), ``greedy`` (every piece is the first choice).
+    """
+    places: dict[tuple[int, ...], list[tuple[int, int, int]]] = {}
+    for i, (question, answer) in enumerate(pairs):
+        context = (*question, *answer[:-1])
+        queries = places.setdefault(context, [])
+        queries += [(i, len(question) - 1 + j, token) for j, token in enumerate(answer)]
+    contexts = list(places)
+    log_prob, worst = np.zeros(len(pairs)), np.zeros(len(pairs), int)
+    first = np.full(len(pairs), -1)
+    for group in batches([len(c) for c in contexts], budget):
+        scored = _score(model, [contexts[k] for k in group], [places[contexts[k]] for k in group])
+        for i, lp, rank in scored:
+            log_prob[i] += lp
+            first[i] = rank if first[i] < 0 else first[i]
+            worst[i] = max(worst[i], rank)
+    return pd.DataFrame({"log_prob": log_prob, "vocab_rank": first, "greedy": worst == 0})
+
+
+def _score(
+    model: Any, contexts: list[tuple[int, ...]], queries: list[list[tuple[int, int, int]]]
+) -> list[tuple[int, float, int]]:
+    """(pair, log-probability, rank) of every asked piece of one batch, in the order of pieces."""
+    import torch
+
+    asked = [(row, *query) for row, part in enumerate(queries) for query in part]
+    rows, owners, positions, tokens = (list(column) for column in zip(*asked, strict=True))
+    with torch.inference_mode():
+        ids = padded(contexts, model.device)
+        hidden = model.base_model(input_ids=ids, use_cache=False)[0][rows, positions]
+        logits = model.get_output_embeddings()(hidden).float()
+        taken = logits.gather(-1, torch.tensor(tokens, device=model.device)[:, None])
+        lp = taken.squeeze(-1) - logits.logsumexp(-1)
+        ranks = (logits > taken).sum(-1)
+    return list(zip(owners, lp.tolist(), ranks.tolist(), strict=True))
