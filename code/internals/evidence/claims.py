@@ -129,6 +129,16 @@ class Claim:
             f'{{.claim-ref .claim-{css} claim="{self.id}"}}'
         )
 
+    @property
+    def cited(self) -> Inline:
+        """`full_text` and the link to the ledger in one value."""
+        return Inline(f"{self.full_text}{self.ref}")
+
+    @property
+    def value_cited(self) -> Inline:
+        """`value_text` and the link to the ledger in one value."""
+        return Inline(f"{self.value_text}{self.ref}")
+
     def as_record(self) -> dict[str, Any]:
         """What is written to the evidence file: plain JSON values only."""
         record = asdict(self)

@@ -119,7 +119,8 @@ def known_facts() -> set[str]:
 
     from internals.models import ModelFacts
 
-    return {f.name for f in dataclasses.fields(ModelFacts)} | {"name", "spec"}
+    derived = {n for n, member in vars(ModelFacts).items() if isinstance(member, property)}
+    return {f.name for f in dataclasses.fields(ModelFacts)} | derived | {"name", "spec"}
 
 
 @dataclass

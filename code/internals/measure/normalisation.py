@@ -103,11 +103,22 @@ def exchanged(network: Any, kind: Kind, known: dict[str, Moments]) -> Iterator[N
             handle.remove()
 
 
-def _logits(network: Any, ids: Tensor) -> Tensor:
+def _logits(network: Any, ids: Tensor, rows: int | None = None) -> Tensor:
+    """Logits ``(batch, seq, vocab)``; of the first ``rows`` sequences if given.
+
+    The others pass through the network, where they act, but not through the head.
+    """
     import torch
 
-    with torch.inference_mode():
-        return network(ids, use_cache=False).logits.float()
+    from internals.models import families
+
+    head = families.unembedding(network)
+    handle = head.register_forward_pre_hook(lambda _module, args: (args[0][:rows],))
+    try:
+        with torch.inference_mode():
+            return network(ids, use_cache=False).logits.float()
+    finally:
+        handle.remove()
 
 
 def _kl_bits(p: Tensor, q: Tensor) -> Tensor:
@@ -132,8 +143,6 @@ class Swap:
 @measurement(files=[HELD_OUT])
 def swap(model: ModelHandle, documents: int = 24, batch: int = 4) -> Swap:
     """Batch statistics in place of the model's own norm"""
-    import torch
-
     loaded = model.loaded()
     seq = window_length(loaded, SEQ)
     ids = windows(loaded, documents * 2, seq)
@@ -143,13 +152,12 @@ def swap(model: ModelHandle, documents: int = 24, batch: int = 4) -> Swap:
     losses: list[dict[str, Any]] = []
     for name, network in (("model", loaded.model), ("random twin", loaded.random_twin())):
         known = moments(network, others)
-        for kind in KINDS:
+        for kind in KINDS if name == "model" else KINDS[:2]:
             with exchanged(network, kind, known):
                 for number, row in enumerate(_dependence(network, subjects, others, batch)):
                     rows += [{"network": name, "kind": kind, "document": number, **r} for r in row]
                 if name == "model":
                     losses += _losses(loaded, subjects, kind, batch)
-        torch.manual_seed(0)
     return Swap(pd.DataFrame(rows), pd.DataFrame(losses), batch, seq)
 
 
@@ -161,11 +169,11 @@ def _dependence(
     for number, subject in enumerate(subjects):
         first = _mates(others, number, batch - 1)
         second = _mates(others, number + batch, batch - 1)
-        base = _logits(network, _with(subject, first))[0]
-        mates = _logits(network, _with(subject, second))[0]
+        base = _logits(network, _with(subject, first), 1)[0]
+        mates = _logits(network, _with(subject, second), 1)[0]
         later = subject.clone()
         later[half:] = others[number % len(others)][half:]
-        future = _logits(network, _with(later, first))[0]
+        future = _logits(network, _with(later, first), 1)[0]
         alone = _logits(network, subject[None])[0]
         yield [
             _change("mates", base, mates),
@@ -223,7 +231,7 @@ def batch_sizes(model: ModelHandle, documents: int = 12) -> pd.DataFrame:
             for number, subject in enumerate(subjects):
                 first = _mates(others, number, batch - 1)
                 second = _mates(others, number + batch, batch - 1)
-                one, two = (_logits(loaded.model, _with(subject, m))[0] for m in (first, second))
+                one, two = (_logits(loaded.model, _with(subject, m), 1)[0] for m in (first, second))
                 change = _kl_bits(one, two).mean().item()
                 rows.append({"batch": batch, "document": number, "kl_bits": change})
     return pd.DataFrame(rows)

@@ -47,7 +47,7 @@ def windows(loaded: LoadedModel, n: int | None, seq: int) -> Tensor:
 
     found: list[list[int]] = []
     for text in documents():
-        ids = loaded.tokenizer(text)["input_ids"]
+        ids = loaded.tokenizer(text, verbose=False)["input_ids"]
         if len(ids) >= seq:
             found.append(ids[:seq])
         if len(found) == n:
@@ -65,7 +65,7 @@ def many_windows(loaded: LoadedModel, positions: int, seq: int) -> Tensor:
 
     found: list[list[int]] = []
     for text in documents():
-        ids = loaded.tokenizer(text)["input_ids"]
+        ids = loaded.tokenizer(text, verbose=False)["input_ids"]
         found += [ids[i : i + seq] for i in range(0, len(ids) - seq + 1, seq)]
         if len(found) * seq >= positions:
             break

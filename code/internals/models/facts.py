@@ -79,6 +79,11 @@ class ModelFacts:
         """Whether several query heads share a key and value head (Ainslie et al. 2023)."""
         return self.n_kv_heads < self.n_heads
 
+    @property
+    def padded_vocabulary(self) -> bool:
+        """Whether the embedding has rows that belong to no token."""
+        return self.vocab_size_embedding > self.vocab_size_tokenizer
+
 
 def read_facts(
     model: Any,

@@ -20,7 +20,7 @@ from internals.training.trainer import Recipe
 
 HELD_OUT_BYTES = {"stories": 240_000, "expository": 60_000, "generated": 60_000}
 """How much held-out text of each kind is shipped."""
-SHARED = ("exposure.csv", "true_distributions.csv", "sources.csv", "meta.json")
+SHARED = ("exposure.csv", "true_distributions.csv", "sources.csv", "credits.csv", "meta.json")
 """Tables of the data set that ship in `data/training/`."""
 
 
@@ -55,9 +55,12 @@ def export(model: Any, name: str, dataset: Path, log: pd.DataFrame, cost: dict[s
 
 def export_tables(dataset: Path) -> None:
     """Write what both models share to `data/training/` and `data/heldout/`."""
+    from internals.training.audit import write_audit
+
     (DATA / "training").mkdir(parents=True, exist_ok=True)
     for name in SHARED:
         shutil.copy(dataset / name, DATA / "training" / name)
+    write_audit(dataset, DATA / "training")
     (DATA / "heldout").mkdir(parents=True, exist_ok=True)
     excerpt = held_out_excerpt(dataset)
     excerpt.to_json(
@@ -136,7 +139,8 @@ documents (of the free text and of the general generated text) was held out and 
 {kinds}
 
 Stories and expository text are in the public domain, CC0 or CC-BY; every work with its author,
-licence and source is in `data/training/sources.csv`, which is the attribution that CC-BY asks for.
+licence and source is in `data/training/sources.csv`, illustrators and translators are in
+`data/training/credits.csv`: the attribution that CC-BY asks for.
 Generated text is made by `internals.training` from tables in `data/facts/`.
 `data/training/exposure.csv` lists every designed fact with the number of times it was stated.
 

@@ -82,10 +82,28 @@ def train_one(
         run,
         recipe or Recipe(),
         snapshot=_keep(run),
-        report=report,
+        report=_logged(run, report),
         compiled=compiled,
     )
     return model.eval()
+
+
+def _logged(run: Path, report: Callable[[Progress], None] | None) -> Callable[[Progress], None]:
+    """Write the loss of every batch to ``run/losses.csv`` as well; lines survive a stop."""
+    from internals.training.probes import LOSSES
+
+    run.mkdir(parents=True, exist_ok=True)
+    file = run / LOSSES
+    if not file.exists():
+        file.write_text("step,loss_nats\n", "utf-8")
+
+    def log(p: Progress) -> None:
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(f"{p.step},{p.loss_nats:.5f}\n")
+        if report:
+            report(p)
+
+    return log
 
 
 def _keep(run: Path) -> Callable[[Any, int, int], None]:

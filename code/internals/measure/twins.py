@@ -1,0 +1,50 @@
+"""The paired training runs that ship with the project, and what they ended with.
+
+The curves come from `internals.training.twins`; they are the project's own experiment and do not
+depend on the model of the run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from internals.paths import DATA
+
+
+def norm_curves() -> pd.DataFrame:
+    """Curves of the norm twins; columns as in `internals.training.twins.train_norm_twins`."""
+    return pd.read_csv(DATA / "twins" / "norms.csv")
+
+
+def norm_ends(curves: pd.DataFrame) -> pd.DataFrame:
+    """Held-out loss at the end: ``variant``, ``learning_rate``, ``training``, ``evaluation``.
+
+    Means over seeds, in bits per token.
+    """
+    last = curves[curves["step"] == curves["step"].max()]
+    wide = last.pivot_table(
+        index=["learning_rate", "variant"], columns="mode", values="bits_per_token", sort=False
+    )
+    table = wide.reset_index()[["learning_rate", "variant", "training", "evaluation"]]
+    table.columns.name = None
+    return table
+
+
+def against_layer_norm(curves: pd.DataFrame, variant: str, mode: str) -> dict[str, Any]:
+    """Final loss of a variant minus that of layer norm, pair by pair (same rate, same seed).
+
+    Returns ``mean`` (bits per token), ``n`` (pairs), ``all_worse`` and ``all_better``.
+    """
+    last = curves[(curves["step"] == curves["step"].max()) & (curves["mode"] == mode)]
+    wide = last.pivot(
+        index=["learning_rate", "seed"], columns="variant", values="bits_per_token"
+    ).dropna()
+    gap = wide[variant] - wide["LayerNorm"]
+    return {
+        "mean": float(gap.mean()),
+        "n": len(gap),
+        "all_worse": bool((gap > 0).all()),
+        "all_better": bool((gap < 0).all()),
+    }
