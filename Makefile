@@ -16,7 +16,7 @@ export REPORT_MODEL := $(MODEL)
 export QUARTO
 
 .DEFAULT_GOAL := help
-.PHONY: help env report test test-all check bench train train-smoke serve inspect clean clean-all lock
+.PHONY: help env report test test-all check bench train train-twins train-smoke serve inspect clean clean-all lock
 
 help: ## list the targets
 	@echo "make report               the whole report about the embedded model, into _book/"
@@ -50,11 +50,14 @@ check: $(READY) ## lint, format, types, and the prose of the chapters
 	@$(PY) -m mypy
 	@$(PY) -m internals lint
 
-bench: $(READY) ## time and memory of a cold and a warm report
-	@$(PY) -m internals bench "$(MODEL)"
+bench: $(READY) ## time and memory of a cold report, a warm one and one about a 124M GPT-2
+	@$(PY) -m internals bench "$(MODEL)" --large
 
 train: $(READY) ## train both embedded models again (hours; CORPUS=folder of free text)
 	@$(PY) -m internals train $(if $(CORPUS),--corpus "$(CORPUS)")
+
+train-twins: $(READY) ## the tiny paired runs of norms and heads again (an hour; CORPUS=folder)
+	@$(PY) -m internals train --twins $(if $(CORPUS),--corpus "$(CORPUS)")
 
 train-smoke: $(READY) ## the whole training path on a tiny scale, in about a minute
 	@$(PY) -m internals train --smoke

@@ -96,12 +96,17 @@ def train(
     model: Annotated[str, typer.Option(help="fable-gpt2, fable-llama or both.")] = "both",
     work: Annotated[Path, typer.Option(help="Data set and checkpoints go here.")] = ROOT / "runs",
     smoke: Annotated[bool, typer.Option(help="Everything on a tiny scale, in a minute.")] = False,
+    twins: Annotated[
+        bool, typer.Option(help="Only the tiny paired runs of norms and heads.")
+    ] = False,
 ) -> None:
     """Train the embedded models again from their recipe."""
-    from internals.training.recipe import train_models, train_smoke
+    from internals.training.recipe import train_models, train_smoke, train_twins
 
     if smoke:
         train_smoke(work / "smoke")
+    elif twins:
+        train_twins(corpus=corpus, work=work)
     else:
         train_models(model, corpus=corpus, work=work)
 
@@ -110,11 +115,12 @@ def train(
 def bench(
     model: ModelSpec = DEFAULT_MODEL,
     repeats: Annotated[int, typer.Option(help="Warm runs.")] = 3,
+    large: Annotated[bool, typer.Option(help="Also a random GPT-2 of 124M parameters.")] = False,
 ) -> None:
-    """Time a cold and a warm report and print a table; it is kept in build.json."""
+    """Time a cold and a warm report and print a table; the next build.json keeps it."""
     from internals.bench import bench_report
 
-    bench_report(model, repeats=repeats)
+    bench_report(model, repeats=repeats, large=large)
 
 
 @app.command()

@@ -102,6 +102,8 @@ def _progress() -> Iterator[dict[str, str]]:
     from internals import cache, progress
 
     cache.start_record()
+    # What an earlier run claimed, perhaps about another model, must not reach this ledger.
+    shutil.rmtree(BUILD / "evidence", ignore_errors=True)
     with progress.ProgressMonitor(BUILD / "progress.jsonl") as monitor:
         yield monitor.environment
 
@@ -147,7 +149,7 @@ def _add_records(
     chapters: dict[str, float],
 ) -> None:
     """Write evidence.json and build.json beside the book."""
-    from internals import cache
+    from internals import bench, cache
     from internals.evidence.ledger import export_evidence
 
     export_evidence(staging / "evidence.json")
@@ -168,6 +170,7 @@ def _add_records(
         "chapters_seconds": chapters,
         "measurements": json.loads(measured.to_json(orient="records")),
         "facts": built.facts,
+        "bench": bench.recorded(),
     }
     text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
     (staging / "build.json").write_text(text, "utf-8")

@@ -144,7 +144,7 @@ def link_between(source: str, target: str) -> str:
 
 
 def flat_facts(facts: Any) -> dict[str, Fact]:
-    """The facts that a chapter may ask about: every scalar field or property, and lists as "a, b"."""
+    """Facts for chapters: every scalar field or property, and lists as "a, b"."""
     values = asdict(facts) if is_dataclass(facts) and not isinstance(facts, type) else vars(facts)
     derived = [n for n, member in vars(type(facts)).items() if isinstance(member, property)]
     values = {**values, **{name: getattr(facts, name) for name in derived}}

@@ -168,7 +168,7 @@ def _dependence(
     half = subjects.shape[1] // 2
     for number, subject in enumerate(subjects):
         first = _mates(others, number, batch - 1)
-        second = _mates(others, number + batch, batch - 1)
+        second = _mates(others, number + batch - 1, batch - 1)
         base = _logits(network, _with(subject, first), 1)[0]
         mates = _logits(network, _with(subject, second), 1)[0]
         later = subject.clone()
@@ -189,7 +189,7 @@ def _with(subject: Tensor, mates: Tensor) -> Tensor:
 
 
 def _mates(others: Tensor, start: int, n: int) -> Tensor:
-    """``n`` sequences from a ring."""
+    """``n`` sequences from a ring; starts that lie ``n`` apart share none if it is long enough."""
     return others[[(start + i) % len(others) for i in range(n)]]
 
 
@@ -230,7 +230,7 @@ def batch_sizes(model: ModelHandle, documents: int = 12) -> pd.DataFrame:
         for batch in (2, 4, 8, 16):
             for number, subject in enumerate(subjects):
                 first = _mates(others, number, batch - 1)
-                second = _mates(others, number + batch, batch - 1)
+                second = _mates(others, number + batch - 1, batch - 1)
                 one, two = (_logits(loaded.model, _with(subject, m), 1)[0] for m in (first, second))
                 change = _kl_bits(one, two).mean().item()
                 rows.append({"batch": batch, "document": number, "kl_bits": change})

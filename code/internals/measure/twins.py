@@ -48,3 +48,18 @@ def against_layer_norm(curves: pd.DataFrame, variant: str, mode: str) -> dict[st
         "all_worse": bool((gap > 0).all()),
         "all_better": bool((gap < 0).all()),
     }
+
+
+def mode_gap(curves: pd.DataFrame, variant: str) -> dict[str, Any]:
+    """Absolute difference between the modes at the end: ``mean`` and ``least`` over ``n`` runs."""
+    last = curves[(curves["step"] == curves["step"].max()) & (curves["variant"] == variant)]
+    wide = last.pivot(index=["learning_rate", "seed"], columns="mode", values="bits_per_token")
+    gap = (wide["training"] - wide["evaluation"]).abs()
+    return {"mean": float(gap.mean()), "least": float(gap.min()), "n": len(gap)}
+
+
+def seed_spread(curves: pd.DataFrame) -> float:
+    """Largest difference between seeds of one variant, rate and mode at the end, in bits."""
+    last = curves[curves["step"] == curves["step"].max()]
+    groups = last.groupby(["variant", "learning_rate", "mode"])["bits_per_token"]
+    return float((groups.max() - groups.min()).max())

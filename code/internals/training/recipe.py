@@ -143,16 +143,32 @@ def train_models(which: str, *, corpus: Path | None, work: Path, seed: int = 0) 
     Raises:
         UserError: for an unknown name or an incomplete corpus.
     """
-    from internals.training.dataset import build_dataset
-
     names = NAMES if which == "both" else (which,)
     if unknown := set(names) - set(NAMES):
         raise UserError(f"There is no recipe for {unknown.pop()}; known are {', '.join(NAMES)}.")
+    dataset = _dataset(corpus, work, seed)
+    for name in names:
+        finish(name, dataset, work / name)
+
+
+def train_twins(*, corpus: Path | None, work: Path, seed: int = 0) -> None:
+    """Train the paired runs of norms and heads and write `data/twins/`; about an hour."""
+    from internals.paths import DATA
+    from internals.training.twins import write_twins
+
+    write_twins(
+        _dataset(corpus, work, seed), DATA / "twins", report=lambda line: print(line, flush=True)
+    )
+
+
+def _dataset(corpus: Path | None, work: Path, seed: int) -> Path:
+    """The data set in ``work``, built at the first need."""
+    from internals.training.dataset import build_dataset
+
     dataset = work / "dataset"
     if not (dataset / "meta.json").exists():
         build_dataset(corpus, dataset, seed=seed, target_tokens=TARGET_TOKENS)
-    for name in names:
-        finish(name, dataset, work / name)
+    return dataset
 
 
 def finish(name: str, dataset: Path, run: Path) -> Path:

@@ -1,0 +1,149 @@
+"""Wall time and peak memory of whole reports: nothing cached, everything cached, a larger model.
+
+Each run is the command that a user types, in a process of its own with folders of its own; the
+memory of the whole process tree is sampled, since the chapters run in a kernel.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from internals.errors import UserError
+from internals.paths import BUILD, ROOT
+
+RECORD = "bench.json"
+"""In the build folder; the next report copies it into its `build.json`."""
+_SAMPLE_S = 0.2
+
+
+@dataclass(frozen=True)
+class Run:
+    """One report from the command line."""
+
+    what: str
+    seconds: float
+    peak_mib: float
+    """Largest sum of resident memory over the process tree, sampled five times a second."""
+
+
+def bench_report(spec: str, *, repeats: int = 3, large: bool = False) -> list[Run]:
+    """Time a cold report, warm ones and, if asked, one about a random GPT-2 of 124M parameters.
+
+    Prints a table and writes `bench.json` into the build folder.
+
+    Raises:
+        UserError: a report failed; its last lines are in the message.
+    """
+    runs = []
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        work = Path(name)
+        runs.append(timed(f"{spec}, nothing cached", spec, work))
+        runs += [timed(f"{spec}, everything cached", spec, work) for _ in range(repeats)]
+        if large:
+            folder = random_gpt2(work / "gpt2-random")
+            runs.append(timed("random GPT-2 (124M), nothing cached", str(folder), work))
+    BUILD.mkdir(parents=True, exist_ok=True)
+    (BUILD / RECORD).write_text(json.dumps([asdict(r) for r in runs], indent=2) + "\n", "utf-8")
+    _show(runs)
+    return runs
+
+
+def recorded() -> list[dict[str, Any]]:
+    """The runs of the last bench; empty if there was none."""
+    file = BUILD / RECORD
+    return json.loads(file.read_text("utf-8")) if file.is_file() else []
+
+
+def timed(what: str, spec: str, work: Path) -> Run:
+    """One report into ``work``, whose cache is kept between calls."""
+    env = {
+        **os.environ,
+        "INTERNALS_CACHE": str(work / "cache"),
+        "INTERNALS_BUILD": str(work / "build"),
+    }
+    command = [sys.executable, "-m", "internals", "report", spec, "--out", str(work / "book")]
+    print(f"{what} …", flush=True)
+    began = time.monotonic()
+    with (work / "log.txt").open("w+", encoding="utf-8") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+        peak = _Peak(process.pid)
+        peak.start()
+        code = process.wait()
+        seconds = time.monotonic() - began
+        peak.stop()
+        if code:
+            log.seek(0)
+            tail = "\n".join(log.read().strip().splitlines()[-8:])
+            raise UserError(f"The report about {spec} failed, so nothing was timed:\n{tail}")
+    return Run(what, round(seconds, 1), round(peak.mib))
+
+
+class _Peak(threading.Thread):
+    """Watches the memory of a process and its children."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._pid, self._done, self.mib = pid, threading.Event(), 0.0
+
+    def run(self) -> None:
+        while not self._done.wait(_SAMPLE_S):
+            self.mib = max(self.mib, tree_mib(self._pid))
+
+    def stop(self) -> None:
+        self._done.set()
+        self.join()
+
+
+def tree_mib(pid: int) -> float:
+    """Resident memory of a process and all its children, in MiB; 0 when it is gone."""
+    try:
+        process = psutil.Process(pid)
+        members = [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return 0.0
+    total = 0
+    for member in members:
+        try:
+            total += member.memory_info().rss
+        except psutil.Error:
+            continue  # ended since it was listed
+    return total / 2**20
+
+
+def random_gpt2(folder: Path) -> Path:
+    """A GPT-2 of the first public size with random weights and the embedded tokenizer."""
+    import torch
+    from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+    from internals.paths import MODELS
+
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(MODELS / "fable-gpt2")
+    ends = {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    GPT2LMHeadModel(GPT2Config(**ends)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _show(runs: list[Run]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Wall time and peak memory")
+    table.add_column("run")
+    table.add_column("seconds", justify="right")
+    table.add_column("peak MiB", justify="right")
+    for run in runs:
+        table.add_row(run.what, f"{run.seconds:.1f}", f"{run.peak_mib:,.0f}")
+    Console().print(table)

@@ -1,0 +1,79 @@
+"""What the project recorded while it trained its own models: curves, data, sources.
+
+Everything is read from the tables that ship with the models; nothing here runs a model.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from internals.paths import DATA, MODELS
+
+LEVELS = (0, 1, 4, 16, 64, 256)
+"""Planned statements of the facts with invented names."""
+
+
+def names() -> list[str]:
+    """Embedded models that have a training log."""
+    return sorted(folder.parent.name for folder in MODELS.glob("*/training_log.csv"))
+
+
+def logs() -> pd.DataFrame:
+    """The logs of all embedded models, with a column ``model``; columns as in `training.probes`."""
+    tables = [
+        pd.read_csv(MODELS / name / "training_log.csv").assign(model=name) for name in names()
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def losses() -> pd.DataFrame:
+    """Held-out loss during training: ``model``, ``tokens``, ``kind``, ``bits_per_byte``."""
+    suffix = "_bits_per_byte"
+    table = logs()
+    kinds = [c for c in table.columns if c.endswith(suffix)]
+    long = table.melt(["model", "tokens"], kinds, "kind", "bits_per_byte")
+    return long.assign(kind=long["kind"].str.removesuffix(suffix)).dropna()
+
+
+def recall_curves(wording: str = "trained") -> pd.DataFrame:
+    """Recall during training: ``model``, ``tokens``, ``level``, ``recall`` (share ranked first)."""
+    prefix = f"recall_{wording}_"
+    table = logs()
+    columns = [c for c in table.columns if c.startswith(prefix)]
+    long = table.melt(["model", "tokens"], columns, "level", "recall")
+    return long.assign(level=long["level"].str.removeprefix(prefix).astype(int)).dropna()
+
+
+def data_table() -> pd.DataFrame:
+    """Training and held-out text by kind: ``kind``, ``train_tokens``, ``train_bytes``,
+    ``heldout_tokens``."""
+    meta = metadata()
+    return pd.DataFrame(
+        [
+            (kind, part["tokens"], part["bytes"], meta["heldout"]["by_kind"][kind]["tokens"])
+            for kind, part in meta["train"]["by_kind"].items()
+        ],
+        columns=["kind", "train_tokens", "train_bytes", "heldout_tokens"],
+    )
+
+
+def metadata() -> dict[str, Any]:
+    """Sizes, seed and hashes of the training data (`data/training/meta.json`)."""
+    return dict(json.loads((DATA / "training" / "meta.json").read_text("utf-8")))
+
+
+def designed_facts() -> pd.DataFrame:
+    """Designed facts: ``relation``, ``kind`` (invented, real), ``facts``, ``fewest``, ``most``
+    (statements), ``one_direction`` (facts that were never stated from object to subject)."""
+    table = pd.read_csv(DATA / "training" / "exposure.csv", keep_default_na=False)
+    table = table.assign(forward=table["direction"] == "forward_only")
+    summary = table.groupby(["kind", "relation"], sort=True).agg(
+        facts=("fact_id", "size"),
+        fewest=("exposures", "min"),
+        most=("exposures", "max"),
+        one_direction=("forward", "sum"),
+    )
+    return summary.reset_index()
