@@ -237,6 +237,7 @@ def small_book(root: Path, text: str) -> Path:
         ("# T\n\n::: {.magic}\nx\n:::\n", "the block class “.magic” is not known here"),
         ("# T\n\n[@who2020]\n", "“@who2020” is cited, but no bibliography is named"),
         ("No title.\n", "a chapter needs a title"),
+        ("# T\n\nText.\n::: {.column}\nx\n:::\n", "one.qmd:4: .* needs an empty line before it"),
         ("# T\n\n::: {.panel-tabset}\nx\n:::\n", "a tab set must begin with a heading"),
     ],
 )

@@ -91,6 +91,7 @@ def _segments(lines: list[Line]) -> Iterator[Markdown | Cell]:
         match = _FENCE.match(line)
         if not match:
             _check_shortcodes(line, file, number)
+            _check_division(line, lines[i - 1][0] if i else "", file, number)
             text.append(lines[i])
             i += 1
             continue
@@ -130,6 +131,13 @@ def _check_shortcodes(line: str, file: str, number: int) -> None:
     for found in _SHORTCODE.finditer(line):
         if found[1] not in ("pagebreak",):
             raise BookError(f"the shortcode “{found[1]}” is not known here.", file, number)
+
+
+def _check_division(line: str, before: str, file: str, number: int) -> None:
+    """A division that follows text directly would be read as part of its paragraph."""
+    opens = re.match(r"\s*:::+\s*[{\w]", line)
+    if opens and before.strip() and not before.strip().startswith((":::", "```", "~~~", "#")):
+        raise BookError("a line that opens with ::: needs an empty line before it.", file, number)
 
 
 def _cell(lines: list[Line], index: int, file: str, number: int, indent: str) -> Cell:

@@ -11,6 +11,7 @@ from internals import paths
 from internals.evidence import store
 from internals.evidence.claims import VERDICTS, EvidenceError
 from internals.evidence.tables import Table, escape, pipe_table
+from internals.evidence.wording import NO_BREAK
 
 SCHEMA = Path(__file__).with_name("evidence.schema.json")
 
@@ -81,14 +82,19 @@ def _chapter_table(claims: list[dict[str, Any]], link: str) -> str:
         [
             # Typst needs an anchor with content: the link itself carries it.
             f"[[{escape(c['sentence'])}]({link}#cite-{c['id']})]{{#claim-{c['id']}}}",
-            escape(c["value_text"]),
-            escape(c["interval_text"]),
-            escape(c["n_text"]),
+            escape(_foldable(c["value_text"])),
+            escape(_foldable(c["interval_text"])),
+            escape(_foldable(c["n_text"])),
             f"[{c['verdict']}]{{.verdict .{c['verdict'].replace(' ', '-')}}}",
         ]
         for c in claims
     ]
     return pipe_table(heads, rows, ["left", "right", "right", "right", "left"])
+
+
+def _foldable(text: str) -> str:
+    """A narrow column may break before the unit, but not inside an interval."""
+    return text.replace(NO_BREAK, " ").replace(", ", f",{NO_BREAK}")
 
 
 def _title(file: str) -> str | None:

@@ -110,6 +110,8 @@ def growth_curve(table: pd.DataFrame) -> Figure:
     figure, ax = style.figure()
     ax.plot(table["n_vocab"], table["bytes_per_token"], marker="o")
     ax.set_xscale("log")
+    ax.set_xticks(table["n_vocab"], [f"{n:,}" for n in table["n_vocab"]])
+    ax.minorticks_off()
     ax.set_xlabel("vocabulary entries (log scale)")
     ax.set_ylabel("bytes per token on held-out text")
     return figure

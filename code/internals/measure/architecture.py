@@ -48,6 +48,7 @@ def module_table(model: ModelHandle) -> pd.DataFrame:
         first = owners.setdefault(next(iter(own.values())).data_ptr(), path)
         general, owner = _star(path), "" if first == path else _star(first)
         weights = ", ".join(f"{name} {_by(tensor.shape)}" for name, tensor in own.items())
+        weights += f" (that of {owner})" if owner else ""
         size = sum(tensor.numel() for tensor in own.values())
         key = (general, type(module).__name__, weights, owner)
         row = rows.setdefault(key, {"parameters": size, "times": 0, "total": 0})
