@@ -12,6 +12,7 @@ os.environ["INTERNALS_CACHE"] = str(_SCRATCH / "cache")
 os.environ["INTERNALS_BUILD"] = str(_SCRATCH / "build")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as the package sets it, before torch is there
 os.environ.pop("REPORT_MODEL", None)
 os.environ.pop("INTERNALS_DEBUG", None)
 

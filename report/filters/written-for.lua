@@ -24,7 +24,13 @@ end
 local chapter_file = nil
 
 local function fail(message)
-  error(string.format("%s: %s", chapter_file or source_file() or "chapter", message), 0)
+  local line = string.format("%s: %s", chapter_file or source_file() or "chapter", message)
+  if quarto then
+    -- Quarto turns error() of a filter into a log line and renders on.
+    io.stderr:write(line .. "\n")
+    os.exit(1)
+  end
+  error(line, 0)
 end
 
 local function exists(path)

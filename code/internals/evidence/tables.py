@@ -101,11 +101,12 @@ def heading(column: str) -> str:
     unit = _UNITS.get(words[-1]) if len(words) > 1 else None
     if unit:
         words = words[:-1]
-    text = " ".join(words).strip()
+    text = " ".join(_ACRONYMS.get(word, word) for word in words).strip()
     text = text if len(text) == 1 else text[:1].upper() + text[1:]
     return f"{text} ({unit})" if unit else text
 
 
+_ACRONYMS = {"kl": "KL", "id": "ID", "ids": "IDs", "rms": "RMS", "oov": "OOV", "bpe": "BPE"}
 _UNITS = {
     "bits": "bits",
     "nats": "nats",

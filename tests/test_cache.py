@@ -1,0 +1,234 @@
+"""The measurement cache: what makes a result stale, what does not, and what may go wrong.
+
+Every run is a process of its own, as every build is: sources are edited between runs, not during.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from internals.cache import keys, sources
+
+SCRIPT = """\
+import json, sys
+sys.path.insert(0, {folder!r})
+from dataclasses import dataclass
+from pathlib import Path
+from internals.cache import recorded
+import probe.measures as m
+
+@dataclass(frozen=True)
+class Handle:
+    name: str
+    fingerprint: str
+
+value = m.count(Handle("tiny", {fingerprint!r}), words={words!r}, table=Path({table!r}))
+rows = recorded()
+print(json.dumps({{"value": value, "cached": bool(rows["cached"].iloc[-1]),
+                   "torch": "torch" in sys.modules}}))
+"""
+
+MEASURES = """\
+from internals.cache import measurement
+from probe.helper import factor
+
+@measurement(files=[{shared!r}])
+def count(model, words=3, table=None):
+    "Count words"
+    return factor() * words + len(table.read_text())
+
+def unrelated():
+    return 1
+"""
+
+
+class Lab:
+    """A package with one measurement, its input files and a cache."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        package = root / "probe"
+        package.mkdir()
+        (package / "__init__.py").write_text("")
+        (package / "helper.py").write_text("def factor():\n    return 10\n")
+        self.table, self.shared = root / "table.csv", root / "shared.csv"
+        self.table.write_text("abc")
+        self.shared.write_text("x")
+        (package / "measures.py").write_text(MEASURES.format(shared=str(self.shared)))
+        self.environment = {
+            **os.environ,
+            "INTERNALS_CACHE": str(root / "cache"),
+            "INTERNALS_BUILD": str(root / "build"),
+        }
+
+    def run(self, words: int = 3, fingerprint: str = "f1") -> dict[str, object]:
+        done = subprocess.run(self.command(words, fingerprint), **self.options(), check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def command(self, words: int = 3, fingerprint: str = "f1") -> list[str]:
+        script = SCRIPT.format(
+            folder=str(self.root), fingerprint=fingerprint, words=words, table=str(self.table)
+        )
+        return [sys.executable, "-c", script]
+
+    def options(self) -> dict[str, object]:
+        return {"env": self.environment, "capture_output": True, "text": True}
+
+    def edit(self, name: str, before: str, after: str) -> None:
+        file = self.root / "probe" / name
+        text = file.read_text()
+        assert before in text
+        file.write_text(text.replace(before, after))
+
+
+@pytest.fixture
+def lab(tmp_path):
+    return Lab(tmp_path)
+
+
+def test_a_result_is_found_again_without_torch(lab):
+    first, second = lab.run(), lab.run()
+    assert first == {"value": 33, "cached": False, "torch": False}
+    assert second == {"value": 33, "cached": True, "torch": False}
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "value"),
+    [
+        ("measures.py", "* words", "* words * 2", 63),
+        ("helper.py", "return 10", "return 11", 36),
+    ],
+)
+def test_the_source_of_a_measurement_and_of_its_helpers_counts(lab, file, before, after, value):
+    lab.run()
+    lab.edit(file, before, after)
+    assert lab.run() == {"value": value, "cached": False, "torch": False}
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after"),
+    [
+        ("measures.py", '"Count words"', '"Count all the words"'),
+        ("measures.py", "    return 1\n", "    return 2  # another function\n"),
+        ("helper.py", "return 10", "return 10  # a remark"),
+        ("helper.py", "def factor():", "def factor() -> int:"),
+    ],
+)
+def test_remarks_and_other_functions_do_not_count(lab, file, before, after):
+    lab.run()
+    lab.edit(file, before, after)
+    assert lab.run()["cached"] is True
+
+
+def test_parameters_model_and_files_count(lab):
+    lab.run()
+    assert lab.run(words=4)["cached"] is False
+    assert lab.run(fingerprint="f2")["cached"] is False
+    lab.table.write_text("abcd")
+    assert lab.run() == {"value": 34, "cached": False, "torch": False}
+    lab.shared.write_text("y")
+    assert lab.run()["cached"] is False
+    assert lab.run()["cached"] is True
+
+
+def entries(lab: Lab) -> list[Path]:
+    return sorted((lab.root / "cache" / "measurements").glob("*/*/output.pkl"))
+
+
+def test_a_deleted_or_damaged_entry_costs_only_time(lab):
+    lab.run()
+    (entry,) = entries(lab)
+    for damage in (
+        entry.unlink,
+        lambda: entry.write_bytes(b"no pickle"),
+        lambda: entry.write_bytes(b""),
+    ):
+        damage()
+        assert lab.run() == {"value": 33, "cached": False, "torch": False}
+        assert lab.run()["cached"] is True
+
+
+def test_two_builds_at_once_compute_once(lab):
+    lab.edit("helper.py", "return 10", "import time; time.sleep(1.5); return 10")
+    both = [
+        subprocess.Popen(
+            lab.command(), env=lab.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for _ in range(2)
+    ]
+    results = [json.loads(process.communicate(timeout=60)[0]) for process in both]
+    assert [r["value"] for r in results] == [33, 33]
+    record = (lab.root / "build" / "measurements.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["cached"] for line in record) == [False, True]
+
+
+def test_a_build_that_is_interrupted_leaves_no_half_entry(lab):
+    lab.edit("helper.py", "return 10", "import time; print('busy', flush=True); time.sleep(30)")
+    process = subprocess.Popen(
+        lab.command(), env=lab.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert entries(lab) == []
+    lab.edit("helper.py", "time.sleep(30)", "return 10")
+    # The lock of the dead process must not keep the next one waiting.
+    began = time.monotonic()
+    done = subprocess.run(lab.command(), **lab.options(), check=True)
+    assert '"value": 33' in done.stdout
+    assert time.monotonic() - began < 20
+
+
+def test_a_missing_input_file_is_one_sentence(lab):
+    lab.shared.unlink()
+    done = subprocess.run(lab.command(), **lab.options(), check=False)
+    assert "cannot be read" in done.stderr
+    assert "put it back and try again" in done.stderr
+
+
+def test_equal_content_has_equal_keys(tmp_path):
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.write_text("same")
+    second.write_text("same")
+    assert keys.canonical(first) == keys.canonical(second)
+    assert keys.canonical({"x": 1, "y": (1, 2)}) == keys.canonical({"y": [1, 2], "x": 1})
+    assert keys.canonical(1) != keys.canonical(1.0)
+    assert keys.canonical(0.1 + 0.2) != keys.canonical(0.3)
+
+
+def test_what_has_no_content_is_refused():
+    with pytest.raises(TypeError, match="its content cannot be told"):
+        keys.canonical(object())
+
+
+def test_the_walk_follows_names_through_modules():
+    from internals.measure.normalisation import swap
+
+    parts = sources.version_of(swap.uncached).parts
+    assert "internals.measure.normalisation._change" in parts
+    assert "internals.measure.windows.windows" in parts
+    assert "internals.models.families.all_norms" in parts
+    assert not any(part.startswith("internals.figures") for part in parts)
+
+
+def test_tensors_are_refused():
+    import torch
+
+    from internals.cache import measurement
+
+    @measurement
+    def bad():
+        return {"x": torch.zeros(2)}
+
+    with pytest.raises(TypeError, match="convert it to NumPy"):
+        bad()

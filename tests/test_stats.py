@@ -1,0 +1,182 @@
+"""Statistics against SciPy, closed forms and simulated truth."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from internals import stats
+from internals.stats.significance import ranks
+
+NORMAL = np.random.default_rng(7).normal(1.0, 2.0, 60)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (3, 10), (10, 10), (57, 60), (1, 1)])
+def test_wilson_is_that_of_scipy(k, n):
+    reference = scipy_stats.binomtest(k, n).proportion_ci(method="wilson")
+    own = stats.wilson(k, n)
+    assert own.interval == pytest.approx((reference.low, reference.high), abs=1e-12)
+    assert own.value == k / n
+
+
+@pytest.mark.parametrize(("k", "n"), [(-1, 3), (4, 3), (0, 0)])
+def test_wilson_refuses_impossible_counts(k, n):
+    with pytest.raises(ValueError, match="successes must lie in"):
+        stats.wilson(k, n)
+
+
+@pytest.mark.parametrize("statistic", [np.mean, np.median, lambda rows: float(np.std(rows))])
+def test_the_bca_interval_agrees_with_scipy(statistic):
+    skewed = np.exp(NORMAL / 2)
+    own = stats.bootstrap_ci(skewed, statistic, n_resamples=6000)
+    reference = scipy_stats.bootstrap(
+        (skewed,), statistic, vectorized=False, method="BCa", n_resamples=6000, rng=1
+    ).confidence_interval
+    width = reference.high - reference.low
+    assert own.low == pytest.approx(reference.low, abs=0.06 * width)
+    assert own.high == pytest.approx(reference.high, abs=0.06 * width)
+
+
+def sample(seed):
+    return np.random.default_rng(1000 + seed).normal(size=40)
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say():
+    covered = 0
+    for i in range(300):
+        low, high = stats.bootstrap_ci(sample(i), n_resamples=400, seed=i).interval
+        covered += low <= 0 <= high
+    assert 0.90 < covered / 300 < 0.98
+
+
+def test_clusters_are_drawn_whole():
+    """Ten copies of each value must not make the interval narrower."""
+    values = np.repeat(NORMAL, 10)
+    clusters = np.repeat(np.arange(len(NORMAL)), 10)
+    single = stats.bootstrap_ci(NORMAL, n_resamples=3000)
+    copied = stats.bootstrap_ci(values, clusters=clusters, n_resamples=3000)
+    naive = stats.bootstrap_ci(values, n_resamples=3000)
+    assert copied.n == single.n == len(NORMAL)
+    assert copied.interval == pytest.approx(single.interval, abs=0.05)
+    assert (naive.high - naive.low) < 0.5 * (copied.high - copied.low)
+
+
+def test_one_unit_has_no_interval():
+    alone = stats.bootstrap_ci([1.0, 2.0], clusters=["a", "a"])
+    assert alone.interval is None
+    assert alone.value == 1.5
+    assert not alone.excludes(0)
+
+
+def test_pairs_cancel_what_units_share():
+    rng = np.random.default_rng(1)
+    common = rng.normal(0, 50, 80)
+    a, b = common + 1 + rng.normal(0, 0.1, 80), common
+    paired = stats.paired_difference(a, b)
+    loose = stats.difference(a, b)
+    assert paired.value == pytest.approx(loose.value)
+    assert paired.excludes(0)
+    assert not loose.excludes(0)
+    assert (paired.high - paired.low) < 0.01 * (loose.high - loose.low)
+
+
+def test_a_paired_statistic_other_than_the_mean():
+    a, b = NORMAL + 3, NORMAL
+    assert stats.paired_difference(a, b, np.median).value == pytest.approx(3)
+
+
+@given(st.lists(st.floats(-100, 100), min_size=3, max_size=30))
+@settings(max_examples=30, deadline=None)
+def test_the_interval_of_a_mean_lies_within_the_values(values):
+    estimate = stats.bootstrap_ci(values, n_resamples=200)
+    assert min(values) - 1e-9 <= estimate.low <= estimate.high <= max(values) + 1e-9
+
+
+@pytest.mark.parametrize("values", [[], [1.0, math.nan]])
+def test_no_values_and_nan_are_refused(values):
+    with pytest.raises(ValueError, match="at least one value|are NaN"):
+        stats.bootstrap_ci(values)
+
+
+@pytest.mark.parametrize("kind", ["pearson", "spearman"])
+def test_correlations_are_those_of_scipy(kind):
+    rng = np.random.default_rng(2)
+    x = rng.integers(0, 8, 50).astype(float)
+    y = x + rng.normal(0, 3, 50)
+    reference = {"pearson": scipy_stats.pearsonr, "spearman": scipy_stats.spearmanr}[kind](x, y)
+    assert stats.correlation(x, y, kind, n_resamples=200).value == pytest.approx(
+        reference.statistic
+    )
+    p = stats.permutation_correlation(x, y, kind, n_permutations=2000).p_value
+    assert p == pytest.approx(max(reference.pvalue, 1 / 2001), abs=0.01)
+
+
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=40))
+def test_ranks_are_those_of_scipy(values):
+    rows = np.array(values, float)
+    assert np.array_equal(ranks(rows), scipy_stats.rankdata(rows))
+
+
+def test_the_area_under_the_curve_is_the_u_statistic():
+    rng = np.random.default_rng(3)
+    scores = rng.integers(0, 6, 80).astype(float)
+    labels = rng.random(80) < 0.4
+    u = scipy_stats.mannwhitneyu(scores[labels], scores[~labels]).statistic
+    expected = u / (labels.sum() * (~labels).sum())
+    assert stats.auroc(scores, labels, n_resamples=200).value == pytest.approx(expected)
+    with pytest.raises(ValueError, match="positives and negatives"):
+        stats.auroc([1, 2], [1, 1])
+
+
+def test_sign_flips_are_exact_for_few_pairs_and_agree_with_scipy():
+    few = np.array([0.5, 1.2, -0.3, 2.0, 0.9, 1.1])
+    reference = scipy_stats.permutation_test(
+        (few, np.zeros(6)), lambda a, b: (a - b).mean(), permutation_type="samples", n_resamples=1e5
+    )
+    assert stats.sign_flip_test(few).p_value == pytest.approx(reference.pvalue)
+    many = np.random.default_rng(4).normal(0.3, 1, 80)
+    p = stats.sign_flip_test(many).p_value
+    assert p == pytest.approx(scipy_stats.ttest_1samp(many, 0).pvalue, abs=0.02)
+
+
+def test_groups_are_compared_by_shuffled_labels():
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(0, 1, 40), rng.normal(0.5, 1, 30)
+    p = stats.permutation_difference(a, b).p_value
+    assert p == pytest.approx(scipy_stats.ttest_ind(a, b).pvalue, abs=0.02)
+
+
+def test_p_values_are_uniform_where_nothing_is_to_be_found():
+    rng = np.random.default_rng(6)
+    p = [
+        stats.sign_flip_test(rng.normal(size=25), n_permutations=199, seed=i).p_value
+        for i in range(200)
+    ]
+    assert scipy_stats.kstest(p, "uniform").pvalue > 0.01
+
+
+@pytest.mark.parametrize(("a", "b"), [(0, 0), (5, 0), (3, 9)])
+def test_mcnemar_is_a_binomial_test(a, b):
+    expected = 1.0 if a + b == 0 else scipy_stats.binomtest(a, a + b).pvalue
+    assert stats.mcnemar_exact(a, b).p_value == pytest.approx(expected)
+
+
+def test_false_discovery_control_by_its_definition():
+    p = np.array([[0.01, 0.04, np.nan], [0.03, 0.5, 0.005]])
+    tested = np.sort(p[~np.isnan(p)])
+    m = len(tested)
+    by_hand = [min(tested[j] * m / (j + 1) for j in range(i, m)) for i in range(m)]
+    adjusted = stats.benjamini_hochberg(p)
+    assert np.isnan(adjusted[0, 2])
+    assert np.sort(adjusted[~np.isnan(adjusted)]) == pytest.approx(by_hand)
+
+
+def test_quartiles_are_no_confidence_interval():
+    spread = stats.quartiles(range(1, 102))
+    assert (spread.low, spread.value, spread.high) == (26, 51, 76)
+    assert "quartiles" in spread.method
