@@ -16,7 +16,8 @@ HEAD = """\
 #| include: false
 from internals import book
 report = book.start("one")
-big = report.claim("big", "It is {value}.", value=measured(), n=len(measured()), holds=measured() > 0)
+x = measured()
+big = report.claim("big", "It is {value}.", value=x, n=len(x), holds=x > 0)
 text = big.value_text
 ```
 
@@ -60,12 +61,12 @@ def test_a_sound_chapter_is_clean(tmp_path):
         ("::: {.callout-note}\nx", "this division is never closed"),
         (
             "```{python}\n#| include: false\n"
-            'c = report.claim("lone", "It is {value}.", value=measured(), n=len(text), holds=text > "")\n```',
+            'c = report.claim("lone", "It is {value}.", value=x, n=len(x), holds=x > 0)\n```',
             "claim lone is registered but never cited",
         ),
         (
             "```{python}\n#| include: false\n"
-            'c = report.claim("big", "It is {value}.", value=measured(), n=len(text), holds=text > "")\n```',
+            'c = report.claim("big", "It is {value}.", value=x, n=len(x), holds=x > 0)\n```',
             "claim id big is used before",
         ),
     ],

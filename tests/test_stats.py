@@ -99,7 +99,7 @@ def test_the_interval_of_a_mean_lies_within_the_values(values):
 
 @pytest.mark.parametrize("values", [[], [1.0, math.nan]])
 def test_no_values_and_nan_are_refused(values):
-    with pytest.raises(ValueError, match="at least one value|are NaN"):
+    with pytest.raises(ValueError, match=r"at least one value|are NaN"):
         stats.bootstrap_ci(values)
 
 

@@ -256,14 +256,14 @@ def _cut(face: Face, chars: Iterable[str], folder: Path) -> Path:
     if target.exists():
         return target
     options = subset.Options(flavor=flavour, layout_features=["*"], notdef_outline=True)
-    font = TTFont(face.file, lazy=True, recalcTimestamp=False)
     cutter = subset.Subsetter(options)
     # Joiners take part in the shaping of Indic and Arabic text and in emoji sequences.
     cutter.populate(unicodes=[*points, 0x200C, 0x200D, 0xFE0F])
-    cutter.subset(font)
     folder.mkdir(parents=True, exist_ok=True)
-    font.flavor = flavour
     part = target.with_suffix(".part")
-    font.save(part)
+    with TTFont(face.file, lazy=True, recalcTimestamp=False) as font:
+        cutter.subset(font)
+        font.flavor = flavour
+        font.save(part)
     part.replace(target)
     return target

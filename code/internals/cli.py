@@ -48,16 +48,21 @@ def report(
 
 @app.command()
 def inspect(model: ModelSpec = DEFAULT_MODEL) -> None:
-    """Print the facts about a model that the report will use."""
+    """Print the facts about a model that the report will use, and what its parameters are."""
     from rich.console import Console
     from rich.table import Table
 
+    from internals.measure.architecture import ledger
     from internals.models import inspect_table, open_model
 
-    table = Table("fact", "value", title=f"Model {model}")
-    for row in inspect_table(open_model(model)).itertuples(index=False):
-        table.add_row(*(str(cell) for cell in row))
-    Console().print(table)
+    handle = open_model(model)
+    facts = Table("fact", "value", title=f"Model {model}")
+    for row in inspect_table(handle).itertuples(index=False):
+        facts.add_row(*(str(cell) for cell in row))
+    parts = Table("part", "parameters", "share", title="Parameters")
+    for part in ledger(handle).itertuples(index=False):
+        parts.add_row(str(part.part), f"{part.parameters:,}", f"{part.share:.1%}")
+    Console().print(facts, parts)
 
 
 @app.command()

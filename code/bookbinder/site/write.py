@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bookbinder import ast
+from bookbinder import ast, fonts
 from bookbinder.document import relative
 from bookbinder.model import Book, Chapter, Entry
 from bookbinder.site.render import body_html, inlines_html
@@ -41,8 +41,9 @@ def write_site(book: Book, out: Path) -> dict[str, Any]:
             (out / "site_libs").mkdir(exist_ok=True)
             shutil.copy(ASSETS / name, out / "site_libs" / name)
     with ThreadPoolExecutor(2) as pool:
-        bodies = list(pool.map(body_html, book.chapters))
+        bodies = [fonts.visible_fallback(b) for b in pool.map(body_html, book.chapters)]
         titles = list(pool.map(lambda c: inlines_html(c.title), book.chapters))
+    _fonts(bodies, out)
     environment = Environment(
         loader=FileSystemLoader(ASSETS), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -71,6 +72,14 @@ def write_site(book: Book, out: Path) -> dict[str, Any]:
         )
     _search_index(book, bodies, out)
     return {"pages": len(book.chapters)}
+
+
+def _fonts(bodies: Sequence[str], out: Path) -> None:
+    """Fonts for what not every system draws, cut down to the characters in use."""
+    text = html.unescape(re.sub(r"<[^>]+>", "", "".join(bodies)))
+    faces = fonts.web_faces(text, out / "site_libs" / "fonts")
+    rules = [face.css(f"fonts/{face.file.name}") for face in faces]
+    (out / "site_libs" / "fonts.css").write_text("\n".join(rules) + "\n", "utf-8")
 
 
 def _extra(book: Book) -> dict[str, str]:

@@ -137,7 +137,8 @@ class Continuations:
 def continuations(model: ModelHandle, seed: int = 0) -> Continuations:
     """Loops in sampled and greedy continuations
 
-    Samples are drawn at temperature 0.8 and top-p 0.9; both kinds have the same length.
+    Samples are drawn at temperature 0.8 and top-p 0.9; both kinds have the same length, which is
+    shorter where the context holds less.
     """
     from internals.generation.generate import generate
     from internals.generation.sampling import Sampler
@@ -148,8 +149,10 @@ def continuations(model: ModelHandle, seed: int = 0) -> Continuations:
     prompts = [[*start, *tokenizer(text)["input_ids"]] for text in OPENINGS]
     sampler = Sampler("sampled", temperature=0.8, top_p=0.9)
     many = [prompts[i % len(prompts)] for i in range(SAMPLES)]
-    sampled = generate(loaded.model, many, NEW_TOKENS, sampler=sampler, seed=seed).ids
-    greedy = generate(loaded.model, prompts, NEW_TOKENS).ids
+    room = loaded.facts.context_length - max(map(len, prompts))
+    n_new = max(1, min(NEW_TOKENS, room))
+    sampled = generate(loaded.model, many, n_new, sampler=sampler, seed=seed).ids
+    greedy = generate(loaded.model, prompts, n_new).ids
 
     def texts(rows: Any) -> tuple[str, ...]:
         return tuple(tokenizer.decode(list(row)) for row in rows)

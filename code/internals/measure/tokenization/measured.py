@@ -169,7 +169,10 @@ def context_layers(model: ModelHandle) -> pd.DataFrame:
 
 
 def last_token_states(model: Any, tokenizer: Any, texts: list[str]) -> np.ndarray:
-    """``(text, layer + 1, d_model)`` hidden states at the last token; layer 0 is the embedding."""
+    """``(text, layer + 1, d_model)`` hidden states at the last token; layer 0 is the embedding.
+
+    A last state that is projected to another width before the head (some OPT models) is left out.
+    """
     import torch
 
     found = []
@@ -177,6 +180,7 @@ def last_token_states(model: Any, tokenizer: Any, texts: list[str]) -> np.ndarra
         ids = torch.tensor([tokenizer(text)["input_ids"]], device=model.device)
         with torch.inference_mode():
             states = model(ids, output_hidden_states=True).hidden_states
+        states = [s for s in states if s.shape[-1] == states[0].shape[-1]]
         found.append(torch.stack([s[0, -1].float() for s in states]).cpu().numpy())
     return np.stack(found)
 
@@ -243,7 +247,10 @@ def forced_splits(model: ModelHandle, n_sentences: int = 600, seed: int = 0) -> 
     """Loss of the same bytes under forced splits"""
     loaded = model.loaded()
     table = segmentation.split_sentences(
-        loaded.tokenizer, sentences("stories", n_sentences), seed=seed
+        loaded.tokenizer,
+        sentences("stories", n_sentences),
+        seed=seed,
+        longest=loaded.facts.context_length - 1,
     )
     start = loaded.tokenizer.bos_token_id
     bits = segmentation.sequence_bits(loaded.model, table["ids"].tolist(), start)

@@ -54,12 +54,17 @@ def forced_split(
 
 
 def split_sentences(
-    tokenizer: Any, sentences: list[str], splits: tuple[int, ...] = (1, 2, 4), seed: int = 0
+    tokenizer: Any,
+    sentences: list[str],
+    splits: tuple[int, ...] = (1, 2, 4),
+    seed: int = 0,
+    longest: int | None = None,
 ) -> pd.DataFrame:
     """Every sentence in its canonical split and with forced splits, same bytes.
 
     Columns: ``sentence``, ``splits`` (0 is canonical), ``ids`` (tuple), ``bytes``. Sentences that
-    cannot be split often enough are left out whole, so that all rows are paired.
+    cannot be split often enough, or get longer than ``longest`` tokens, are left out whole, so that
+    all rows are paired.
     """
     rng = np.random.default_rng(seed)
     vocabulary = bytes_to_id(tokenizer)
@@ -71,7 +76,8 @@ def split_sentences(
             ids = forced_split(found, vocabulary, n, rng)
             if ids is not None:
                 variants[n] = ids
-        if len(variants) == len(splits) + 1:
+        fits = longest is None or max(map(len, variants.values())) <= longest
+        if fits and len(variants) == len(splits) + 1:
             n_bytes = len(text.encode())
             rows += [
                 {"sentence": number, "splits": n, "ids": tuple(ids), "bytes": n_bytes}

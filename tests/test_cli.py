@@ -1,0 +1,104 @@
+"""The command line as a user types it, and the targets of the Makefile."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from internals.paths import ROOT
+
+VERBS = ("report", "inspect", "lint", "check-book", "train", "bench", "serve", "clean")
+
+
+def run(*arguments, cwd=ROOT, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "internals", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "100", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_help_lists_every_verb_with_a_sentence():
+    done = run("--help")
+    assert done.returncode == 0
+    for verb in VERBS:
+        assert re.search(rf"^\W*{verb}\s+\S.*\S", done.stdout, re.M), verb
+
+
+def test_without_a_verb_the_help_is_shown():
+    assert "Usage" in run().stdout + run().stderr
+
+
+def test_inspect_prints_facts_and_ledger(tiny_folder):
+    done = run("inspect", tiny_folder("llama"))
+    assert done.returncode == 0, done.stderr
+    for word in ("Llama", "RMSNorm", "rotary", "attention", "token embedding"):
+        assert word in done.stdout, word
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("inspect", "no/such-model"), "no/such-model"),
+        (("report", "./nowhere"), "nowhere"),
+        (("check-book", "nowhere"), "nowhere"),
+        (("serve", "--book", "nowhere"), "make report"),
+        (("train", "--model", "other"), "There is no recipe for other"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_one(arguments, sentence, tmp_path):
+    done = run(*arguments)
+    assert done.returncode == 1
+    assert sentence in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_the_debug_switch_shows_where():
+    done = run("inspect", "no/such-model", INTERNALS_DEBUG="1")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_an_unknown_quarto_mode_is_one_sentence():
+    done = run("report", QUARTO="perhaps")
+    assert done.returncode == 1
+    assert "perhaps" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_report_of_the_last_bench_is_kept(tmp_path, monkeypatch):
+    from internals import bench
+
+    monkeypatch.setattr(bench, "BUILD", tmp_path)
+    assert bench.recorded() == []
+    (tmp_path / bench.RECORD).write_text('[{"what": "x", "seconds": 1.0, "peak_mib": 2}]')
+    assert bench.recorded()[0]["what"] == "x"
+
+
+def test_the_memory_of_a_process_tree_is_counted():
+    from internals import bench
+
+    grown = subprocess.Popen(
+        [sys.executable, "-c", "x = bytearray(80_000_000); print(len(x), flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    grown.stdout.readline()
+    assert 80 < bench.tree_mib(grown.pid) < 300
+    grown.communicate(b"\n")
+    assert bench.tree_mib(grown.pid) == 0
+
+
+def test_make_help_lists_every_target():
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = re.search(r"^\.PHONY: (.*)$", makefile, re.M)[1].split()
+    for target in targets:
+        assert f"make {target}" in listed.stdout, target

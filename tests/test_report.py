@@ -1,0 +1,82 @@
+"""The whole report about tiny models of other families, and what becomes of it when it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from internals.checkbook import check_book
+from internals.paths import ROOT
+
+
+def report(spec, out, scratch, **environment):
+    env = {
+        **os.environ,
+        "QUARTO": "skip",
+        "INTERNALS_BUILD": str(scratch / "build"),
+        **environment,
+    }
+    command = [sys.executable, "-m", "internals", "report", str(spec), "--out", str(out)]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+OTHERS = ("gemma2", "opt-post", "phi", "gpt_neox", "qwen3", "gemma3_text", "phi3", "mistral")
+
+
+@pytest.mark.parametrize(
+    "family", ["llama", "gpt2", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+)
+def test_the_whole_book_is_made_about_any_family(family, tiny_folder, tmp_path):
+    out = tmp_path / "a book"
+    done = report(tiny_folder(family), out, tmp_path)
+    _, errors = done.communicate(timeout=500)
+    assert done.returncode == 0, errors
+    assert check_book(out) == []
+    evidence = json.loads((out / "evidence.json").read_text("utf-8"))
+    verdicts = {c["id"]: c["verdict"] for c in evidence["claims"]}
+    assert verdicts["ledger-total"] == "supported"
+    assert verdicts["own-norm-isolated"] == "supported"
+    assert verdicts["recall-often"] == "not applicable", "nobody knows what this model read"
+    home = (out / "index.html").read_text("utf-8")
+    assert f"tiny {family}" in home
+    assert "trained this model itself" not in home
+    page = (out / "report" / "01-architecture.html").read_text("utf-8")
+    norm = evidence["facts"]["norm_kind"]
+    assert ("root mean square norms" in page) == (norm == "RMSNorm")
+
+
+def test_a_failed_report_leaves_the_former_one(tmp_path):
+    out = tmp_path / "book"
+    out.mkdir()
+    (out / "index.html").write_text("the former report")
+    done = report(tmp_path / "no such model", out, tmp_path)
+    output, errors = done.communicate(timeout=120)
+    assert done.returncode == 1
+    assert "Traceback" not in output + errors
+    assert errors.strip().count("\n") == 0
+    assert (out / "index.html").read_text() == "the former report"
+
+
+def test_a_stopped_report_leaves_the_former_one_and_no_kernel(tiny_folder, tmp_path):
+    out = tmp_path / "book"
+    out.mkdir()
+    (out / "index.html").write_text("the former report")
+    running = report(tiny_folder("gpt2"), out, tmp_path)
+    for line in running.stdout:
+        if "01-architecture" in line:
+            break
+    time.sleep(1.0)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode != 0
+    assert "Traceback" not in errors
+    assert (out / "index.html").read_text() == "the former report"
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".book")] == []
