@@ -100,6 +100,41 @@ def test_log_spaced_steps_end_with_the_last():
     assert len(marks) <= 17
 
 
+def test_even_steps_end_with_the_last():
+    assert trainer.even(80) == {10, 20, 30, 40, 50, 60, 70, 80}
+    assert trainer.even(5, 5) == {1, 2, 3, 4, 5}
+
+
+def test_the_snapshots_of_the_second_round_count_on(tmp_path):
+    for name in ("round-1/snapshots/000002-16", "round-1/snapshots/000010-80"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "round-2/snapshots/000005-40").mkdir(parents=True)
+    (tmp_path / "round-2/snapshots/000010-80.new").mkdir()
+    found = probes.snapshots(tmp_path)
+    assert found[["round", "step", "tokens", "first_step"]].to_numpy().tolist() == [
+        [1, 2, 16, 0],
+        [1, 10, 80, 0],
+        [2, 15, 120, 10],
+    ]
+
+
+def test_the_second_round_starts_from_the_weights_of_the_first(tmp_path, monkeypatch):
+    """A second round without learning must leave the weights as they were."""
+    np.asarray(STREAM).tofile(tmp_path / "train.bin")
+    byte_level_bpe().save_pretrained(tmp_path / "tokenizer")
+    still = Recipe(batch_tokens=256, window=32, last_window=64, muon_lr=0.0, adam_lr=0.0)
+    sizes = {"d_model": 32, "n_layers": 1}
+    first = recipe.train_one("fable-gpt2", tmp_path, tmp_path / "a", (TINY,), **sizes)
+    both = recipe.train_one("fable-gpt2", tmp_path, tmp_path / "b", (TINY, still), **sizes)
+    for one, two in zip(first.parameters(), both.parameters(), strict=True):
+        assert torch.equal(one, two)
+    log = pd.read_csv(tmp_path / "b" / "round-2" / probes.LOSSES)
+    assert (
+        log["loss_nats"].mean()
+        < pd.read_csv(tmp_path / "b" / "round-1" / probes.LOSSES)["loss_nats"].iloc[0]
+    )
+
+
 @pytest.mark.slow
 def test_the_whole_path_runs_and_learns(tmp_path):
     result = recipe.train_smoke(tmp_path / "smoke")

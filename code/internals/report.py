@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,9 @@ def build_report(spec: str, *, out: Path = BOOK, quarto_mode: str = "auto") -> P
                 books, executed = resolve_book(
                     ROOT, Path(assets), env=_environment(spec) | shown, event=_say
                 )
+            # The notebook, run again, must speak of the same model.
+            extra = {**books["ipynb"].extra, "environment": {"REPORT_MODEL": spec}}
+            books["ipynb"] = replace(books["ipynb"], extra=extra)
             with staged(out) as staging:
                 formats = ("ipynb",) if found else ("html", "pdf", "ipynb")
                 built = write_formats(books, staging, formats)

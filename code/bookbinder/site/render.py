@@ -37,6 +37,8 @@ def _node(node: Node, counter: Any) -> Any:
     if kind == "Header":
         return _header(node)
     if kind == "Table":
+        # Pandoc makes widths up from dashes; a browser that measures the cells does better.
+        node["c"][2] = [[align, {"t": "ColWidthDefault"}] for align, _ in node["c"][2]]
         return [raw('<div class="table-box" tabindex="0" role="group">'), node, raw("</div>")]
     if kind == "CodeBlock":
         return _code(node)

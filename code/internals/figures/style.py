@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -160,11 +161,13 @@ def render(
 def show(draw: Callable[..., Figure], *tables: Any, **options: Any) -> None:
     """Display ``draw(*tables, **options)`` twice, for light and for dark pages.
 
-    The cell carries `#| renderings: [light, dark]`; PDF and notebook keep the light one.
+    The cell carries `#| renderings: [light, dark]`; PDF and notebook keep the light one. The
+    notebook sets BOOK_RENDERINGS=light, so that running it again shows each figure once.
     """
     from IPython.display import display
 
-    for mode in MODES:
+    wanted = os.environ.get("BOOK_RENDERINGS", " ".join(MODES)).split()
+    for mode in (m for m in MODES if m in wanted):
         picture = render(draw, *tables, mode=mode, **options)
         bundle = {"image/svg+xml": picture.svg, "image/png": picture.png, "text/plain": "figure"}
         display(bundle, raw=True)

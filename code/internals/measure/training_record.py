@@ -47,6 +47,14 @@ def recall_curves(wording: str = "trained") -> pd.DataFrame:
     return long.assign(level=long["level"].str.removeprefix(prefix).astype(int)).dropna()
 
 
+def passes() -> int:
+    """How often the embedded models read the training data."""
+    return max(
+        int(json.loads((MODELS / name / "training.json").read_text("utf-8"))["passes"])
+        for name in names()
+    )
+
+
 def data_table() -> pd.DataFrame:
     """Training and held-out text by kind: ``kind``, ``train_tokens``, ``train_bytes``,
     ``heldout_tokens``."""

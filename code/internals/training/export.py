@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 
 from internals.paths import DATA, MODELS
-from internals.training.recipe import save_half
-from internals.training.trainer import Recipe
+from internals.training.recipe import ROUNDS, save_half
 
 HELD_OUT_BYTES = {"stories": 240_000, "expository": 60_000, "generated": 60_000}
 """How much held-out text of each kind is shipped."""
@@ -41,6 +40,7 @@ def export(model: Any, name: str, dataset: Path, log: pd.DataFrame, cost: dict[s
         shutil.copy(file, new / file.name)
     log.to_csv(new / "training_log.csv", index=False, float_format="%.6g")
     record = {
+        "passes": int(log["round"].max()),
         "exposure": os.path.relpath(DATA / "training" / "exposure.csv", folder),
         "log": "training_log.csv",
         **cost,
@@ -113,7 +113,11 @@ def card(
         f"| {n} | {last[f'recall_trained_{n}']:.2f} | {last[f'recall_heldout_{n}']:.2f} |"
         for n in levels
     )
-    recipe = Recipe()
+    rounds = ROUNDS[: int(log["round"].max())]
+    passes = "once" if len(rounds) == 1 else f"{len(rounds)} times, in another order each time"
+    recipes = "\n".join(
+        f"| {i} | {r.muon_lr} | {r.adam_lr} | {r.last_share:.0%} |" for i, r in enumerate(rounds, 1)
+    )
     n = sum(p.numel() for p in model.parameters())
     return f"""---
 license: cc-by-4.0
@@ -131,7 +135,7 @@ It is made for the study of language models, not for use.
 
 ## Data
 
-One pass over {meta["train"]["tokens"]:,} tokens, in an order fixed by a seed; about a tenth of the
+{meta["train"]["tokens"]:,} tokens, read {passes}; seeds fix the orders. About a tenth of the
 documents (of the free text and of the general generated text) was held out and never trained on.
 
 | kind | training tokens | bytes |
@@ -146,10 +150,15 @@ Generated text is made by `internals.training` from tables in `data/facts/`.
 
 ## Recipe
 
-Muon (peak learning rate {recipe.muon_lr}) for the matrices of the blocks, AdamW
-({recipe.adam_lr}) for the rest; {recipe.batch_tokens} tokens a step; windows of {recipe.window}
-tokens at random positions, then of {recipe.last_window} for the last
-{recipe.last_share:.0%} of the tokens; linear warm-up and decay to zero; bfloat16 autocast.
+Muon for the matrices of the blocks, AdamW for the rest; {rounds[0].batch_tokens} tokens a step;
+bfloat16 autocast. Windows of {rounds[0].window} tokens at random positions, then of
+{rounds[0].last_window}. Every round is one pass with a linear warm-up and decay to zero, and starts
+from the weights that the round before it left:
+
+| round | peak rate, Muon | peak rate, AdamW | share of the pass with long windows |
+| ---: | ---: | ---: | ---: |
+{recipes}
+
 Tokens seen: {cost["tokens"]:,}. Cost: {cost["hours"]:.1f} hours on {cost["machine"]}.
 Weights are stored in bfloat16.
 
@@ -160,7 +169,7 @@ Weights are stored in bfloat16.
 {held}
 
 Share of invented facts whose answer is ranked first among the candidates (ten for each fact), by
-the number of times the fact was stated in training:
+the number of times the data state the fact:
 
 | statements | wording seen in training | wording never seen |
 | ---: | ---: | ---: |

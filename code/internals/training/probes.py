@@ -208,12 +208,32 @@ def training_loss(run: Path, step: int, over: int = 50) -> dict[str, float]:
     return {"train_bits_per_token": float(part["loss_nats"].mean() / math.log(2))}
 
 
+def snapshots(run: Path) -> pd.DataFrame:
+    """The kept moments of all rounds of a run: ``round``, ``step``, ``tokens``, ``folder``.
+
+    Steps and tokens of a round count on from the rounds before it; ``first_step`` is the last
+    step before the round.
+    """
+    rows = []
+    step0 = tokens0 = 0
+    for folder in sorted(run.glob("round-*"), key=lambda p: int(p.name.split("-")[1])):
+        kept = sorted(p for p in (folder / "snapshots").iterdir() if p.suffix != ".new")
+        moments = [tuple(map(int, p.name.split("-"))) for p in kept]
+        number = int(folder.name.split("-")[1])
+        for (step, tokens), path in zip(moments, kept, strict=True):
+            rows.append((number, step0 + step, tokens0 + tokens, step0, path))
+        if moments:
+            step0, tokens0 = step0 + moments[-1][0], tokens0 + moments[-1][1]
+    return pd.DataFrame(rows, columns=["round", "step", "tokens", "first_step", "folder"])
+
+
 def training_log(
     run: Path, dataset: Path, report: Callable[[int, int], None] | None = None
 ) -> pd.DataFrame:
-    """The probes of every snapshot of a run: ``step``, ``tokens`` and a column for each probe.
+    """The probes of every snapshot: ``round``, ``step``, ``tokens`` and a column for each probe.
 
-    ``report`` is told how many snapshots are done, of how many.
+    The probes of a snapshot are kept beside its weights, so that a longer run probes only what is
+    new. ``report`` is told how many snapshots are done, of how many.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -221,12 +241,16 @@ def training_log(
     held_out = held_out_documents(dataset / "heldout.jsonl")
     exposure = pd.read_csv(dataset / "exposure.csv", keep_default_na=False)
     rows = []
-    folders = sorted(p for p in (run / "snapshots").iterdir() if p.suffix != ".new")
-    for folder in folders:
-        step, tokens = map(int, folder.name.split("-"))
-        model = AutoModelForCausalLM.from_pretrained(folder).float().eval()
-        row = {"step": step, "tokens": tokens, **training_loss(run, step)}
-        rows.append(row | probe(model, tokenizer, held_out, exposure))
+    moments = snapshots(run)
+    for moment in moments.itertuples():
+        folder: Path = moment.folder
+        file = folder / "probes.json"
+        if not file.exists():
+            model = AutoModelForCausalLM.from_pretrained(folder).float().eval()
+            file.write_text(json.dumps(probe(model, tokenizer, held_out, exposure)), "utf-8")
+        row = {"round": moment.round, "step": moment.step, "tokens": moment.tokens}
+        row |= training_loss(folder.parent.parent, moment.step - moment.first_step)
+        rows.append(row | json.loads(file.read_text("utf-8")))
         if report:
-            report(len(rows), len(folders))
+            report(len(rows), len(moments))
     return pd.DataFrame(rows)

@@ -11,12 +11,18 @@ from typing import Any
 import numpy as np
 
 from internals.errors import UserError
-from internals.training.trainer import Progress, Recipe, train
+from internals.training.trainer import Progress, Recipe, even, log_spaced, train
 
 CONTEXT = 512
 NAMES = ("fable-gpt2", "fable-llama")
 TARGET_TOKENS = 13_800_000
 """Rough size that is asked of the data set; the stream comes out a little longer."""
+ROUNDS = (
+    Recipe(),
+    Recipe(seed=1, muon_lr=0.015, adam_lr=0.002, decay_share=0.9, last_share=0.3),
+)
+"""One pass over the stream each, in another order; a round starts from the weights before it, with
+a new warm-up and a lower peak."""
 
 
 def new_model(name: str, vocab_size: int, *, d_model: int = 256, n_layers: int = 4) -> Any:
@@ -59,14 +65,14 @@ def train_one(
     name: str,
     dataset: Path,
     run: Path,
-    recipe: Recipe | None = None,
+    rounds: tuple[Recipe, ...] = ROUNDS,
     *,
     threads: int | None = None,
     compiled: bool = False,
     report: Callable[[Progress], None] | None = None,
     **sizes: int,
 ) -> Any:
-    """Train one model on a data set; snapshots of the weights are kept in ``run/snapshots``."""
+    """Train one model on a data set; checkpoint and snapshots of a round lie in ``run/round-N``."""
     import torch
     from transformers import AutoTokenizer
 
@@ -76,15 +82,18 @@ def train_one(
     tokenizer = AutoTokenizer.from_pretrained(dataset / "tokenizer")
     model = new_model(name, len(tokenizer), **sizes)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    train(
-        model,
-        stream,
-        run,
-        recipe or Recipe(),
-        snapshot=_keep(run),
-        report=_logged(run, report),
-        compiled=compiled,
-    )
+    for number, recipe in enumerate(rounds, start=1):
+        folder = run / f"round-{number}"
+        train(
+            model,
+            stream,
+            folder,
+            recipe,
+            snapshot=_keep(folder),
+            marks=log_spaced if number == 1 else even,
+            report=_logged(folder, report),
+            compiled=compiled,
+        )
     return model.eval()
 
 
@@ -234,7 +243,7 @@ def train_smoke(work: Path) -> dict[str, Any]:
 
     from internals.training.dataset import build_dataset
 
-    dataset, run = work / "dataset", work / "run"
+    dataset, run = work / "dataset", work / "run" / "round-1"
     shutil.rmtree(work, ignore_errors=True)
     build_dataset(None, dataset, target_tokens=60_000, vocab_size=600, scale=0.02)
     losses: list[float] = []

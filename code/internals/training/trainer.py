@@ -177,6 +177,11 @@ def log_spaced(steps: int, n: int = 16) -> set[int]:
     return {round(x) for x in np.geomspace(1, steps, n)} | {steps}
 
 
+def even(steps: int, n: int = 8) -> set[int]:
+    """``n`` step numbers up to ``steps``, evenly spaced; for rounds after the first."""
+    return {round(x) for x in np.linspace(0, steps, n + 1)[1:]}
+
+
 def train(
     model: Any,
     stream: np.ndarray,
@@ -184,6 +189,7 @@ def train(
     recipe: Recipe,
     *,
     snapshot: Callable[[Any, int, int], None] | None = None,
+    marks: Callable[[int], set[int]] = log_spaced,
     report: Callable[[Progress], None] | None = None,
     save_every_s: float = 300,
     stop_after: int | None = None,
@@ -197,7 +203,8 @@ def train(
         run: folder of the checkpoint, written every ``save_every_s`` seconds, on Ctrl-C and on
             SIGTERM.
         recipe: sizes and learning rates.
-        snapshot: called with model, step and tokens at log-spaced steps.
+        snapshot: called with model, step and tokens at the steps that ``marks`` names.
+        marks: the steps of the snapshots, from the number of all steps.
         report: called after every step.
         stop_after: end after this many steps of this call (for tests and for pauses).
         compiled: compile the model first (a third faster on a CPU; needs a C++ compiler).
@@ -212,7 +219,7 @@ def train(
     found = optimisers(model, recipe)
     done = _restore(run, model, found, recipe, len(stream))
     context = getattr(model.config, "max_position_embeddings", recipe.last_window)
-    marks = log_spaced(len(steps))
+    wanted = marks(len(steps)) if snapshot else set()
     saved, first, began = time.monotonic(), done, time.monotonic()
     body = torch.compile(model.base_model, dynamic=False) if compiled else model.base_model
     model.train()
@@ -237,7 +244,7 @@ def train(
             if report:
                 speed = (done - first) * recipe.batch_tokens / (time.monotonic() - began)
                 report(Progress(done, len(steps), tokens, loss, speed))
-            if snapshot and done in marks:
+            if snapshot and done in wanted:
                 snapshot(model, done, tokens)
             if time.monotonic() - saved > save_every_s:
                 _save(run, model, found, recipe, len(stream), done)
