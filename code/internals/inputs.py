@@ -87,3 +87,62 @@ def fields(path: Path, key: str, names: tuple[str, ...]) -> Iterator[dict[str, s
 def samples(path: Path = PROMPTS / "samples.yaml") -> list[Sample]:
     """The texts of chapter 2."""
     return [Sample(**entry) for entry in fields(path, "samples", ("id", "title", "text"))]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A beginning of a text whose next token is asked for."""
+
+    id: str
+    family: str
+    text: str
+
+
+def prompts(path: Path = PROMPTS / "next_token.yaml") -> list[Prompt]:
+    """The prompts of chapter 3; one of them has the id ``main``.
+
+    Raises:
+        InputError: as `fields`; also for a text that ends with a blank, or no ``main``.
+    """
+    found = [Prompt(**entry) for entry in fields(path, "prompts", ("id", "family", "text"))]
+    for prompt in found:
+        _no_blank(path, prompt.id, prompt.text)
+    if all(prompt.id != "main" for prompt in found):
+        raise InputError(f"{path.name} needs one prompt with `id: main`, which is shown in full.")
+    return found
+
+
+@dataclass(frozen=True)
+class Change:
+    """Two prompts that differ in one word."""
+
+    id: str
+    text: str
+    changed: str
+
+
+def changes(path: Path = PROMPTS / "changes.yaml") -> list[Change]:
+    """The pairs of chapter 3; each pair differs in exactly one word."""
+    found = [Change(**entry) for entry in fields(path, "changes", ("id", "text", "changed"))]
+    for pair in found:
+        _no_blank(path, pair.id, pair.text)
+        _no_blank(path, pair.id, pair.changed)
+        first, second = pair.text.split(), pair.changed.split()
+        if (
+            len(first) != len(second)
+            or sum(a != b for a, b in zip(first, second, strict=True)) != 1
+        ):
+            raise InputError(
+                f"The texts of {pair.id!r} in {path.name} must have equally many words and differ "
+                "in exactly one."
+            )
+    return found
+
+
+def _no_blank(path: Path, id: str, text: str) -> None:
+    """A blank at the end would be a token of its own and change the question."""
+    if text != text.rstrip():
+        raise InputError(
+            f"The text of {id!r} in {path.name} ends with a blank; remove it, since the blank "
+            "belongs to the next token."
+        )

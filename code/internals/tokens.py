@@ -196,6 +196,16 @@ def _facts_of(tokenizer: Any) -> TokenizerFacts:
     return held[1]
 
 
+def display(tokenizer: Any, token_id: int) -> str:
+    """How a token is shown: its bytes made visible, a special token by its name.
+
+    Rows of the embedding that belong to no token are shown as ``⟨no token⟩``.
+    """
+    if token_id in tokenizer.all_special_ids:
+        return str(tokenizer.convert_ids_to_tokens(token_id))
+    return visible(token_bytes(tokenizer, token_id)) or "⟨no token⟩"
+
+
 def visible(raw: bytes | str) -> str:
     """A readable form in which nothing disappears.
 

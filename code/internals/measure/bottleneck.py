@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from internals.cache import measurement
+from internals.measure import effort
 from internals.measure.windows import HELD_OUT, many_windows, window_length, windows
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def logit_rank(model: ModelHandle, seed: int = 0) -> LogitRank:
     loaded = model.loaded()
     facts = loaded.facts
     d = facts.d_embedding
-    factor = min(4.0, max(1.5, 3072 / d))
+    factor = min(4.0, max(1.5, 1536 / d))
     ids = many_windows(loaded, math.ceil(factor * d), window_length(loaded, _SEQ))
     rng = np.random.default_rng(seed)
     n_tokens = min(facts.vocab_size_embedding, math.ceil(factor * d))
@@ -272,7 +273,7 @@ def truncation(model: ModelHandle, documents: int = 32) -> pd.DataFrame:
     network, d = loaded.model, loaded.facts.d_embedding
     ids = windows(loaded, None, window_length(loaded, 2 * _SEQ))
     # Half of the documents find the directions, the others are scored.
-    score = ids[1::2][:documents]
+    score = ids[1::2][: effort.units(loaded.facts, documents, least=10)]
     weight, bias = _weights(network)
     project, centre = _leading(head_inputs(network, ids[::2]), weight)
     hidden = head_inputs(network, score)

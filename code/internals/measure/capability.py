@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from internals.cache import measurement
+from internals.measure import effort
 from internals.measure.windows import HELD_OUT
 from internals.paths import DATA
 
@@ -68,6 +69,7 @@ def held_out_loss(model: ModelHandle) -> pd.DataFrame:
     limit = min(_LONGEST, loaded.facts.context_length) - len(start)
     with (DATA / "heldout" / "documents.jsonl").open(encoding="utf-8") as lines:
         documents = [json.loads(line) for line in lines]
+    documents = documents[:: max(1, len(documents) // effort.units(loaded.facts, len(documents)))]
     ids = [loaded.tokenizer(d["text"], verbose=False)["input_ids"][:limit] for d in documents]
     from internals.measure.scoring import score_tokens
 

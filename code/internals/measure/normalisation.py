@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from internals.cache import measurement
+from internals.measure import effort
 from internals.measure.windows import HELD_OUT, utf8_bytes, window_length, windows
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ def swap(model: ModelHandle, documents: int = 24, batch: int = 4) -> Swap:
     """Batch statistics in place of the model's own norm"""
     loaded = model.loaded()
     seq = window_length(loaded, SEQ)
+    documents = effort.units(loaded.facts, documents, least=10)
     ids = windows(loaded, documents * 2, seq)
     half = len(ids) // 2
     subjects, others = ids[:half], ids[half:]
@@ -222,6 +224,7 @@ def batch_sizes(model: ModelHandle, documents: int = 12) -> pd.DataFrame:
     batch mates are exchanged, under batch statistics.
     """
     loaded = model.loaded()
+    documents = effort.units(loaded.facts, documents, least=6)
     ids = windows(loaded, documents * 4, window_length(loaded, SEQ))
     subjects, others = ids[:documents], ids[documents:]
     known = moments(loaded.model, others)

@@ -63,3 +63,38 @@ def seed_spread(curves: pd.DataFrame) -> float:
     last = curves[curves["step"] == curves["step"].max()]
     groups = last.groupby(["variant", "learning_rate", "mode"])["bits_per_token"]
     return float((groups.max() - groups.min()).max())
+
+
+def head_curves() -> pd.DataFrame:
+    """Curves of the head twins; columns as in `internals.training.twins.train_head_twins`."""
+    return pd.read_csv(DATA / "twins" / "heads.csv")
+
+
+def head_ends(curves: pd.DataFrame) -> pd.DataFrame:
+    """The head twins at their end, means over seeds: ``learning_rate``, ``variant``,
+    ``bits_per_token``, ``accuracy``, ``zero_share``."""
+    last = curves[curves["step"] == curves["step"].max()]
+    columns = ["bits_per_token", "accuracy", "zero_share"]
+    return last.groupby(["learning_rate", "variant"], sort=False)[columns].mean().reset_index()
+
+
+def against_softmax(curves: pd.DataFrame, variant: str) -> dict[str, Any]:
+    """A head against softmax, pair by pair (same rate, same seed).
+
+    Returns ``mean`` (difference of the final loss, bits per token), ``n`` (pairs), ``all_worse``,
+    ``accuracy_gap`` (mean difference of accuracies), ``zero_low`` and ``zero_high`` (range of the
+    share of true tokens at zero).
+    """
+    last = curves[curves["step"] == curves["step"].max()]
+    wide = last.pivot(index=["learning_rate", "seed"], columns="variant")
+    gap = wide["bits_per_token"][variant] - wide["bits_per_token"]["softmax"]
+    accuracy = wide["accuracy"][variant] - wide["accuracy"]["softmax"]
+    zeros = wide["zero_share"][variant]
+    return {
+        "mean": float(gap.mean()),
+        "n": len(gap),
+        "all_worse": bool((gap > 0).all()),
+        "accuracy_gap": float(accuracy.mean()),
+        "zero_low": float(zeros.min()),
+        "zero_high": float(zeros.max()),
+    }

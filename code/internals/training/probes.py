@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from internals.measure.answers import answer_scores
 from internals.measure.scoring import TokenScores, score_tokens
-from internals.training.answers import answer_scores
 from internals.training.designed import CANDIDATES, prompt, templates
 from internals.training.induction import copying_heads, random_copies
 

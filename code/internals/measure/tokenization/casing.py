@@ -110,47 +110,50 @@ def _single_ids(
 
 
 def next_token_divergence(
-    model: Any, tokenizer: Any, words: list[str], contexts: list[str], batch_size: int = 64
+    model: Any, tokenizer: Any, words: list[str], contexts: list[str]
 ) -> pd.DataFrame:
     """How much the distribution after a word changes when only its case changes.
 
     Each word is put after each context in lower case and capitalised; the control replaces the
     word by the next one of the list. Kullback–Leibler divergence in bits, from the lower-case
-    form to the other one, of the next-token distributions over the whole vocabulary.
+    form to the other one, of the next-token distributions over the whole vocabulary. Only the
+    distributions of two words are held at a time.
 
     Returns:
         columns ``word``, ``kl_case_bits``, ``kl_other_word_bits``: means over ``contexts``.
     """
-    others = [*words[1:], words[0]]
-    variants = {
-        "lower": [c + " " + w for w in words for c in contexts],
-        "capital": [c + " " + w[:1].upper() + w[1:] for w in words for c in contexts],
-        "other": [c + " " + w for w in others for c in contexts],
-    }
-    log_probs = {
-        name: next_log_probs(model, tokenizer, texts, batch_size)
-        for name, texts in variants.items()
-    }
-    base = log_probs["lower"]
-    rows = {"word": np.repeat(words, len(contexts))}
-    for name, column in (("capital", "kl_case_bits"), ("other", "kl_other_word_bits")):
-        rows[column] = (np.exp(base) * (base - log_probs[name])).sum(1) / np.log(2)
-    return pd.DataFrame(rows).groupby("word", sort=False, as_index=False).mean()
+    rows = []
+    base = _after(model, tokenizer, words[0], contexts)
+    for word, other in zip(words, [*words[1:], words[0]], strict=True):
+        capital = _after(model, tokenizer, word[:1].upper() + word[1:], contexts)
+        following = _after(model, tokenizer, other, contexts)
+        rows.append((word, _kl_bits(base, capital), _kl_bits(base, following)))
+        base = following
+    return pd.DataFrame(rows, columns=["word", "kl_case_bits", "kl_other_word_bits"])
 
 
-def next_log_probs(model: Any, tokenizer: Any, texts: list[str], batch_size: int) -> np.ndarray:
-    """Natural log-probabilities ``(text, vocab)`` of the token after each text."""
+def _kl_bits(first: np.ndarray, second: np.ndarray) -> float:
+    """Mean KL divergence in bits of rows of natural log-probabilities ``(context, vocab)``."""
+    return float((np.exp(first) * (first - second)).sum(1).mean() / np.log(2))
+
+
+def _after(model: Any, tokenizer: Any, word: str, contexts: list[str]) -> np.ndarray:
+    """Log-probabilities ``(context, vocab)`` after a word in each context."""
+    return next_log_probs(model, tokenizer, [f"{c} {word}" for c in contexts])
+
+
+def next_log_probs(model: Any, tokenizer: Any, texts: list[str]) -> np.ndarray:
+    """Natural log-probabilities ``(text, vocab)`` of the token after each text; one batch."""
     import torch
 
     from internals.generation.generate import pad_left
 
-    parts = []
-    for start in range(0, len(texts), batch_size):
-        ids = [tokenizer(text)["input_ids"] for text in texts[start : start + batch_size]]
-        batch = pad_left(ids, 0, model.device)
-        with torch.inference_mode():
-            logits = model(
-                input_ids=batch.ids, attention_mask=batch.mask, position_ids=batch.positions
-            ).logits[:, -1]
-        parts.append(logits.double().log_softmax(-1).cpu().numpy())
-    return np.concatenate(parts)
+    batch = pad_left([tokenizer(text)["input_ids"] for text in texts], 0, model.device)
+    with torch.inference_mode():
+        logits = model(
+            input_ids=batch.ids,
+            attention_mask=batch.mask,
+            position_ids=batch.positions,
+            logits_to_keep=1,
+        ).logits[:, -1]
+    return np.asarray(logits.double().log_softmax(-1).cpu().numpy())

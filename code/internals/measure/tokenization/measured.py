@@ -14,6 +14,7 @@ import pandas as pd
 
 from internals import inputs
 from internals.cache import measurement
+from internals.measure import effort
 from internals.measure.tokenization import (
     breakdown,
     casing,
@@ -148,7 +149,7 @@ def case_embeddings(model: ModelHandle, n_words: int = 1500, seed: int = 0) -> p
 def case_divergence(model: ModelHandle, n_words: int = 200) -> pd.DataFrame:
     """Next-token distributions after two forms of a word"""
     loaded = model.loaded()
-    chosen = words(n_words)
+    chosen = words(effort.units(loaded.facts, n_words, least=60))
     return casing.next_token_divergence(loaded.model, loaded.tokenizer, chosen, list(CONTEXTS))
 
 
@@ -248,7 +249,7 @@ def forced_splits(model: ModelHandle, n_sentences: int = 600, seed: int = 0) -> 
     loaded = model.loaded()
     table = segmentation.split_sentences(
         loaded.tokenizer,
-        sentences("stories", n_sentences),
+        sentences("stories", effort.units(loaded.facts, n_sentences, least=150)),
         seed=seed,
         longest=loaded.facts.context_length - 1,
     )

@@ -14,16 +14,16 @@ import pandas as pd
 
 from internals.measure.scoring import batches, padded
 
+_NUMBERS_HELD = 30_000_000
+"""Logits of a batch, roughly: there are about as many asked positions as tokens."""
 
-def answer_scores(
-    model: Any, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], budget: int = 4096
-) -> pd.DataFrame:
+
+def answer_scores(model: Any, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> pd.DataFrame:
     """Score answers given their questions.
 
     Args:
-        model: a causal language model whose head is one matrix (GPT-2, Llama).
+        model: a causal language model of a known family.
         pairs: (ids of the question, ids of the answer), neither empty.
-        budget: tokens of a batch.
 
     Returns:
         One row a pair: ``log_prob`` (natural, of all pieces jointly), ``vocab_rank`` (tokens more
@@ -35,6 +35,7 @@ def answer_scores(
         queries = places.setdefault(context, [])
         queries += [(i, len(question) - 1 + j, token) for j, token in enumerate(answer)]
     contexts = list(places)
+    budget = max(256, _NUMBERS_HELD // model.config.vocab_size)
     log_prob, worst = np.zeros(len(pairs)), np.zeros(len(pairs), int)
     first = np.full(len(pairs), -1)
     for group in batches([len(c) for c in contexts], budget):
@@ -52,12 +53,20 @@ def _score(
     """(pair, log-probability, rank) of every asked piece of one batch, in the order of pieces."""
     import torch
 
+    from internals.models import families
+
     asked = [(row, *query) for row, part in enumerate(queries) for query in part]
     rows, owners, positions, tokens = (list(column) for column in zip(*asked, strict=True))
+    # Only the asked states pass the head; what follows it (a soft cap) works on each alone.
+    head = families.unembedding(model)
+    handle = head.register_forward_pre_hook(lambda _module, args: (args[0][rows, positions][None],))
+    try:
+        with torch.inference_mode():
+            ids = padded(contexts, model.device)
+            logits = model(input_ids=ids, use_cache=False).logits[0].float()
+    finally:
+        handle.remove()
     with torch.inference_mode():
-        ids = padded(contexts, model.device)
-        hidden = model.base_model(input_ids=ids, use_cache=False)[0][rows, positions]
-        logits = model.get_output_embeddings()(hidden).float()
         taken = logits.gather(-1, torch.tensor(tokens, device=model.device)[:, None])
         lp = taken.squeeze(-1) - logits.logsumexp(-1)
         ranks = (logits > taken).sum(-1)

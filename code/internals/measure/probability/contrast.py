@@ -1,0 +1,159 @@
+"""Why this answer and not that one: which tokens of the prompt carry a difference of two logits.
+
+Two methods that share nothing but the question: gradient × input (Simonyan et al. 2014; for
+contrasts Yin, Neubig 2022) and occlusion (Li et al. 2016). Axes: ``seq``, ``d_embedding``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from internals.cache import measurement
+from internals.measure import effort
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from internals.models import LoadedModel, ModelHandle
+
+PROMPTS = 40
+_FRAME = "The capital of {} is"
+
+
+@measurement(files=["data/facts/countries.csv"])
+def contrasts(model: ModelHandle, n: int = PROMPTS, seed: int = 0) -> pd.DataFrame:
+    """Difference of two answers' logits by token of the prompt
+
+    The answers are the first pieces of a country's capital and of another capital. Columns:
+    ``country``, ``right``, ``other``, ``difference`` (of the logits), ``position``, ``token``,
+    ``subject`` (the token belongs to the country's name), ``gradient`` (gradient × input) and
+    ``occlusion`` (fall of the difference when the token's embedding is replaced by the mean
+    embedding of the vocabulary).
+    """
+    from internals.tokens import display
+
+    loaded = model.loaded()
+    rows: list[dict[str, Any]] = []
+    for country, right, other in _pairs(loaded, effort.units(loaded.facts, n, least=15), seed):
+        ids = loaded.tokenizer(_FRAME.format(country))["input_ids"]
+        own = set(_first_ids(loaded, f" {country}"))
+        good, bad = (_first_ids(loaded, f" {a}")[0] for a in (right, other))
+        difference, gradient = gradient_by_input(loaded.model, ids, good, bad)
+        fall = occlusion(loaded.model, ids, good, bad)
+        for position, token in enumerate(ids):
+            rows.append(
+                {
+                    "country": country,
+                    "right": right,
+                    "other": other,
+                    "difference": difference,
+                    "position": position,
+                    "token": display(loaded.tokenizer, token),
+                    "subject": token in own,
+                    "gradient": gradient[position],
+                    "occlusion": fall[position],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _first_ids(loaded: LoadedModel, text: str) -> list[int]:
+    return list(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _pairs(loaded: LoadedModel, n: int, seed: int) -> list[tuple[str, str, str]]:
+    """Country, its capital and another capital with another first piece; France and Lyon first."""
+    from internals.training.dataset import countries
+
+    rng = np.random.default_rng([seed, 31])
+    rows = [(row["country"], row["capital"]) for row in countries() if row["capital"]]
+    order = rng.permutation(len(rows))
+    found = [("France", "Paris", "Lyon")]
+    for k in order:
+        country, capital = rows[int(k)]
+        other = rows[int(order[(int(k) + 7) % len(rows)])][1]
+        first = _first_ids(loaded, f" {capital}")[0]
+        if country != "France" and first != _first_ids(loaded, f" {other}")[0]:
+            found.append((country, capital, other))
+    if _first_ids(loaded, " Paris")[0] == _first_ids(loaded, " Lyon")[0]:
+        found = found[1:]  # both begin with the same piece: nothing to contrast
+    return found[:n]
+
+
+def gradient_by_input(model: Any, ids: list[int], good: int, bad: int) -> tuple[float, np.ndarray]:
+    """The difference of two logits, and gradient × input summed over each token's embedding.
+
+    Returns the difference and ``(seq,)`` attributions. What positions and biases contribute is in
+    none of them, so they need not add up to the difference.
+    """
+    import torch
+
+    embedded, handle = _tapped(model, ids)
+    try:
+        with torch.enable_grad():
+            logits = model(torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1]
+            difference = logits[good].float() - logits[bad].float()
+            (gradient,) = torch.autograd.grad(difference, embedded[0])
+    finally:
+        handle.remove()
+    attribution = (gradient * embedded[0].detach()).sum(-1)[0]
+    return difference.item(), attribution.float().cpu().numpy()
+
+
+def _tapped(model: Any, ids: list[int]) -> tuple[list[Tensor], Any]:
+    """A hook that makes the embeddings of the tokens a leaf of the graph and keeps it."""
+    from internals.models import families
+
+    kept: list[Tensor] = []
+
+    def leaf(_module: Any, _args: Any, out: Tensor) -> Tensor:
+        kept.append(out.detach().clone().requires_grad_())
+        return kept[-1]
+
+    return kept, families.embedding(model).register_forward_hook(leaf)
+
+
+def occlusion(model: Any, ids: list[int], good: int, bad: int) -> np.ndarray:
+    """``(seq,)`` fall of the logit difference when a token's embedding becomes the mean embedding.
+
+    All variants run as one batch.
+    """
+    import torch
+
+    from internals.models import families
+
+    table = families.embedding(model)
+    with torch.inference_mode():
+        blank = table(torch.arange(table.weight.shape[0], device=model.device)[::7]).mean(0)
+
+        def occlude(_module: Any, _args: Any, out: Tensor) -> Tensor:
+            replaced = out.clone()
+            for position in range(len(ids)):
+                replaced[position + 1, position] = blank
+            return replaced
+
+        handle = table.register_forward_hook(occlude)
+        try:
+            rows = torch.tensor([ids] * (len(ids) + 1), device=model.device)
+            logits = model(rows, use_cache=False).logits[:, -1].float()
+        finally:
+            handle.remove()
+    difference = (logits[:, good] - logits[:, bad]).cpu().numpy()
+    return np.asarray(difference[0] - difference[1:])
+
+
+def agreement(table: pd.DataFrame) -> pd.DataFrame:
+    """Per prompt: ``country``, ``n`` tokens, ``spearman`` of both attributions, ``same_top`` (both
+    name the same token as the most important)."""
+    rows = []
+    for country, part in table.groupby("country", sort=False):
+        both = part[["gradient", "occlusion"]]
+        if len(part) < 3 or (both.nunique() < 2).any():
+            continue
+        rho = float(both.rank().corr().iloc[0, 1])
+        same = part["gradient"].abs().idxmax() == part["occlusion"].abs().idxmax()
+        rows.append((country, len(part), rho, bool(same)))
+    return pd.DataFrame(rows, columns=["country", "n", "spearman", "same_top"])
