@@ -160,11 +160,12 @@ def reliability_diagrams(sets: dict[str, pd.DataFrame]) -> Figure:
 
 def exposure_curves(table: pd.DataFrame) -> Figure:
     """Confidence and accuracy by number of statements, a panel for each kind of wording."""
-    wordings = [w for w in ("trained", "heldout") if w in set(table["wording"])]
+    wordings = [w for w in ("trained", "heldout") if w in set(table["wording"])] or ["trained"]
     figure, axes = style.figure(1, len(wordings), sharey=True, squeeze=False, height_in=2.9)
     titles = {"trained": "wordings of the training data", "heldout": "held-out wordings"}
     for ax, wording in zip(axes[0], wordings, strict=True):
         part = table[table["wording"] == wording].sort_values("level")
+        part = part.astype({c: float for c in part.columns if c not in ("wording", "level")})
         x = np.arange(len(part))
         for i, column in enumerate(("confidence", "accuracy")):
             ax.plot(

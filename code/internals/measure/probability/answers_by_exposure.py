@@ -138,7 +138,8 @@ def public_questions(n_facts: int, seed: int) -> Iterator[Question]:
         (relation, row["country"], row[relation])
         for row in countries()
         for relation in PUBLIC_RELATIONS
-        if row[relation]
+        # An answer that stands in the question (Luxembourg, Tunis) would test copying.
+        if row[relation] and row[relation] not in row["country"]
     ]
     pools = {r: sorted({row[2] for row in rows if row[0] == r}) for r in PUBLIC_RELATIONS}
     for k in rng.permutation(len(rows))[:n_facts]:

@@ -46,7 +46,8 @@ def surprisal(model: ModelHandle) -> Surprisal:
     loaded = model.loaded()
     text = excerpt()
     start = start_ids(loaded)
-    ids = list(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
+    room = loaded.facts.context_length - len(start)
+    ids = list(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])[:room]
     with torch.inference_mode():
         row = torch.tensor([[*start, *ids]], device=loaded.model.device)
         lp = loaded.model(row, use_cache=False).logits[0].double().log_softmax(-1).cpu()
