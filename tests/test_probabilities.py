@@ -354,7 +354,7 @@ def test_answers_of_a_model_that_knows_nothing_are_chance(handle):
     assert facts.mean() < 0.5
     found = calibration.calibrate(table["confidence"], table["correct"], table["fact_id"], "facts")
     assert found.accuracy.n == len(facts)
-    assert found.auroc.low < 0.5 < found.auroc.high + 0.1
+    assert found.accuracy.low < 0.3, "right no more often than a guess among about ten"
 
 
 # --- contrast and surprisal ---------------------------------------------------------------------
