@@ -2,6 +2,7 @@
 # Only relative paths are used here, so that a checkout may live in a folder with spaces.
 
 MODEL  ?= fable-gpt2
+TOKENIZER ?=
 QUARTO ?= auto
 PORT   ?= 8000
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
@@ -13,6 +14,7 @@ PY    := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 export REPORT_MODEL := $(MODEL)
+export REPORT_TOKENIZERS := $(TOKENIZER)
 export QUARTO
 
 .DEFAULT_GOAL := help
@@ -21,6 +23,7 @@ export QUARTO
 help: ## list the targets
 	@echo "make report               the whole report about the embedded model, into _book/"
 	@echo "make report MODEL=gpt2    the same about any Hugging Face id or local folder"
+	@echo "make report TOKENIZER=…   with further tokenizers in chapter 2 (ids or folders, commas)"
 	@echo
 	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | \
 	  awk -F '\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'

@@ -199,13 +199,24 @@ def test_sentences_that_cannot_be_split_are_left_out():
     assert segmentation.split_sentences(byte_level_bpe(), ["a"], splits=(4,)).empty
 
 
-def test_sequence_bits_are_those_of_the_library_whatever_the_padding(model):
-    sequences = [
-        tuple(byte_level_bpe()(t)["input_ids"]) for t in ("the cat", "on the mat, and", "1")
-    ]
-    bits = segmentation.sequence_bits(model, sequences, start_id=0)
-    for ids, found in zip(sequences, bits, strict=True):
-        row = torch.tensor([[0, *ids]])
+def test_scores_of_splits_are_those_of_the_library(model):
+    tokenizer = byte_level_bpe()
+    table = segmentation.split_sentences(tokenizer, TEXT[:6], splits=(1, 2), longest=40)
+    found = segmentation.split_scores(model, table, start_id=0)
+    for row, score in zip(table.itertuples(), found.itertuples(), strict=True):
+        ids = torch.tensor([[0, *row.ids]])
         with torch.no_grad():
-            loss = model(row, labels=row).loss.item()
-        assert found == pytest.approx(loss * len(ids) / math.log(2), rel=1e-4)
+            out = model(ids, labels=ids)
+        assert score.bits == pytest.approx(out.loss.item() * len(row.ids) / math.log(2), rel=1e-4)
+        hits = (out.logits[0, :-1].argmax(-1) == ids[0, 1:]).tolist()
+        assert score.accuracy == pytest.approx(np.mean([hits[new] for _, new in row.kept]))
+    canonical = found[found["splits"] == 0]
+    assert canonical["accuracy"].tolist() == canonical["accuracy_canonical"].tolist()
+
+
+def test_kept_tokens_are_the_same_in_both_segmentations():
+    table = segmentation.split_sentences(byte_level_bpe(), TEXT, splits=(2,))
+    canonical = table[table["splits"] == 0].set_index("sentence")["ids"]
+    for row in table[table["splits"] == 2].itertuples():
+        assert len(row.kept) == len(canonical[row.sentence]) - 2
+        assert all(canonical[row.sentence][old] == row.ids[new] for old, new in row.kept)

@@ -39,11 +39,19 @@ def report(
     model: ModelSpec = DEFAULT_MODEL,
     out: Annotated[Path, typer.Option(help="Folder of the rendered report.")] = BOOK,
     quarto: Annotated[str, typer.Option(help="auto, skip or install.", envvar="QUARTO")] = "auto",
+    tokenizers: Annotated[
+        str,
+        typer.Option(
+            "--tokenizer",
+            help="Further tokenizers for chapter 2: Hub ids or folders, separated by commas.",
+            envvar="REPORT_TOKENIZERS",
+        ),
+    ] = "",
 ) -> None:
     """Measure, write and render the report: site, PDF, notebook, evidence.json, build.json."""
     from internals.report import build_report
 
-    build_report(model, out=out, quarto_mode=quarto)
+    build_report(model, out=out, quarto_mode=quarto, tokenizers=tokenizers)
 
 
 @app.command()

@@ -44,23 +44,30 @@ class _Clock:
         self.seconds[name] = round(time.monotonic() - began, 2)
 
 
-def build_report(spec: str, *, out: Path = BOOK, quarto_mode: str = "auto") -> Path:
+def build_report(
+    spec: str, *, out: Path = BOOK, quarto_mode: str = "auto", tokenizers: str = ""
+) -> Path:
     """Build the report about a model into ``out``, which is replaced as a whole at the end.
 
     Args:
         spec: embedded name, Hub id or folder.
         out: folder of the result.
         quarto_mode: ``auto``, ``skip`` or ``install`` (see :mod:`internals.quarto`).
+        tokenizers: further tokenizers for chapter 2, Hub ids or folders separated by commas.
 
     Raises:
         ModelError: the model cannot be used.
         ReportError: a chapter failed; the former report is untouched.
     """
     from internals.models import open_model
+    from internals.models.resolve import tokenizer_file
 
     clock = _Clock()
     began = time.monotonic()
     handle = open_model(spec)
+    for name in filter(None, map(str.strip, tokenizers.split(","))):
+        tokenizer_file(name)  # a wrong name is told now and not after minutes
+    os.environ["REPORT_TOKENIZERS"] = tokenizers
     refuse_problems(ROOT)
     found, line = quarto.obtain(quarto_mode)
     print(line, flush=True)
@@ -73,7 +80,7 @@ def build_report(spec: str, *, out: Path = BOOK, quarto_mode: str = "auto") -> P
                     ROOT, Path(assets), env=_environment(spec) | shown, event=_say
                 )
             # The notebook, run again, must speak of the same model.
-            extra = {**books["ipynb"].extra, "environment": {"REPORT_MODEL": spec}}
+            extra = {**books["ipynb"].extra, "environment": _notebook_environment(spec, tokenizers)}
             books["ipynb"] = replace(books["ipynb"], extra=extra)
             with staged(out) as staging:
                 formats = ("ipynb",) if found else ("html", "pdf", "ipynb")
@@ -93,6 +100,11 @@ def build_report(spec: str, *, out: Path = BOOK, quarto_mode: str = "auto") -> P
 def _environment(spec: str) -> dict[str, str]:
     """What the kernel and the filters need to know."""
     return {"REPORT_MODEL": spec, "INTERNALS_BUILD": str(BUILD), "PYTHONHASHSEED": "0"}
+
+
+def _notebook_environment(spec: str, tokenizers: str) -> dict[str, str]:
+    """What the notebook sets for itself, so that it speaks of the same model when run again."""
+    return {"REPORT_MODEL": spec} | ({"REPORT_TOKENIZERS": tokenizers} if tokenizers else {})
 
 
 def _say(path: str, number: int, total: int) -> None:

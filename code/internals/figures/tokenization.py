@@ -2,11 +2,150 @@
 
 from __future__ import annotations
 
+import unicodedata
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from internals.figures import style
+
+CHIPS_WIDE = 92.0
+"""Characters of a line of chips."""
+
+
+def chips(tokens: pd.DataFrame, titles: dict[str, str]) -> Figure:
+    """Every token of some samples as a chip: text, id and bytes.
+
+    Chips of one colour without a gap belong to one pre-token; a red frame marks bytes that are no
+    whole character.
+    """
+    lines = [line for s in titles for line in _chip_lines(tokens[tokens["sample"] == s], titles[s])]
+    figure, ax = style.figure(height_in=sum(line.height for line in lines) * 0.25 + 0.1)
+    y = 0.0
+    for line in lines:
+        y -= line.height
+        if line.title:
+            ax.text(0, y + 0.35, line.title, fontsize=8, weight="bold", va="center")
+        for chip in line.chips:
+            _draw_chip(ax, chip, y)
+    ax.set_xlim(0, CHIPS_WIDE)
+    ax.set_ylim(y, 0)
+    ax.set_axis_off()
+    return figure
+
+
+@dataclass(frozen=True)
+class _Chip:
+    x: float
+    width: float
+    text: str
+    id: str
+    raw: str
+    odd: bool
+    """Of an odd pre-token: neighbours differ in colour."""
+    whole: bool
+
+
+@dataclass(frozen=True)
+class _Line:
+    title: str
+    chips: tuple[_Chip, ...] = ()
+
+    @property
+    def height(self) -> float:
+        return 1.0 if self.title else 1.75
+
+
+def _chip_lines(part: pd.DataFrame, title: str) -> list[_Line]:
+    """A title line, then lines of chips; a line is broken between tokens."""
+    lines, x, pretoken = [_Line(title)], 0.0, 0
+    row: list[_Chip] = []
+    for token in part.itertuples():
+        text = style.plain(token.shown)
+        shown = token.bytes.split()
+        raw = " ".join(shown[:3]) + (" …" if len(shown) > 3 else "")
+        width = max(_columns(text), 0.72 * len(str(token.id)), 0.66 * len(raw)) + 0.9
+        pretoken += bool(token.starts_pretoken)
+        x += 0.8 if token.starts_pretoken and row else 0.0
+        if x + width > CHIPS_WIDE and row:
+            lines.append(_Line("", tuple(row)))
+            row, x = [], 0.0
+        chip = _Chip(x, width, text, str(token.id), raw, bool(pretoken % 2), bool(token.whole))
+        row.append(chip)
+        x += width + 0.12
+    return [*lines, _Line("", tuple(row))]
+
+
+def _columns(text: str) -> float:
+    """Width in monospaced characters; East Asian characters are two wide."""
+    return sum(1.9 if unicodedata.east_asian_width(c) in "WF" else 1.0 for c in text)
+
+
+def _draw_chip(ax: Any, chip: _Chip, y: float) -> None:
+    from matplotlib.patches import Rectangle
+
+    face = style.CYCLE[0] if chip.odd else style.CYCLE[2]
+    edge, width = ("none", 0.0) if chip.whole else (style.CYCLE[1], 1.2)
+    ax.add_patch(Rectangle((chip.x, y + 0.15), chip.width, 1.45, fc=face, alpha=0.16, lw=0))
+    ax.add_patch(Rectangle((chip.x, y + 0.15), chip.width, 1.45, fc="none", ec=edge, lw=width))
+    middle = chip.x + chip.width / 2
+    options = {"ha": "center", "va": "center"}
+    ax.text(middle, y + 1.22, chip.text, fontsize=7, family=MONOSPACED, **options)
+    ax.text(middle, y + 0.76, chip.id, fontsize=4.8, color=style.ink().muted, **options)
+    ax.text(
+        middle,
+        y + 0.38,
+        chip.raw,
+        fontsize=4.4,
+        family=MONOSPACED,
+        color=style.ink().muted,
+        **options,
+    )
+
+
+MONOSPACED = ["DejaVu Sans Mono", "DejaVu Sans"]
+
+
+def word_oov_curve(table: pd.DataFrame) -> Figure:
+    """Unknown words of word-level tokenizers against the size of their vocabulary."""
+    figure, ax = style.figure(height_in=2.7)
+    ax.plot(table["n_vocab"], table["unknown_share"], marker="o")
+    ax.set_xscale("log")
+    ax.set_xticks(table["n_vocab"], [f"{n:,}" for n in table["n_vocab"]])
+    ax.minorticks_off()
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("vocabulary entries (log scale)")
+    ax.set_ylabel("unknown share of new text")
+    return figure
+
+
+def split_accuracy(table: pd.DataFrame) -> Figure:
+    """Accuracy at tokens that were not cut, before and after others were, by number of cuts."""
+    figure, ax = style.figure(height_in=2.7)
+    found = table[table["splits"] > 0].dropna()
+    grouped = found.groupby("splits")
+    for i, (column, label) in enumerate(
+        (("accuracy_canonical", "usual split"), ("accuracy", "some tokens cut"))
+    ):
+        mean, error = grouped[column].mean(), 1.96 * grouped[column].sem()
+        ax.errorbar(
+            mean.index + 0.06 * (2 * i - 1),
+            mean,
+            error,
+            marker=style.MARKERS[i],
+            color=style.CYCLE[i],
+            ls=style.DASHES[i],
+            label=label,
+        )
+    ax.set_xticks(sorted(found["splits"].unique()))
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("tokens cut in two (same bytes)")
+    ax.set_ylabel("accuracy at the other tokens")
+    ax.legend()
+    return figure
 
 
 def rarity_curve(table: pd.DataFrame) -> Figure:

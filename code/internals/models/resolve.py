@@ -67,6 +67,27 @@ def resolve(spec: str) -> Source:
     return source
 
 
+def tokenizer_file(spec: str) -> Path:
+    """The ``tokenizer.json`` of an embedded model, a folder or a Hub id; weights are not fetched.
+
+    Raises:
+        ModelError: as :func:`resolve`; also for a tokenizer in an old format.
+    """
+    if spec in embedded_names():
+        folder = MODELS / spec
+    elif _is_path(spec):
+        folder = _folder(spec)
+    else:
+        folder = _from_hub(spec, [p for p in WANTED if "safetensors" not in p]).folder
+    file = folder / "tokenizer.json"
+    if not file.exists():
+        raise IncompleteModelError(
+            f"“{spec}” has no tokenizer.json, which a comparison needs; save it again with "
+            "`AutoTokenizer.from_pretrained(…).save_pretrained(folder)`."
+        )
+    return file
+
+
 def _is_path(spec: str) -> bool:
     """Whether a spec means a folder: it exists, or it is written like a path."""
     return Path(spec).expanduser().exists() or spec.startswith((".", "/", "~", "\\"))
@@ -79,14 +100,14 @@ def _folder(spec: str) -> Path:
     return folder
 
 
-def _from_hub(spec: str) -> Source:
+def _from_hub(spec: str, wanted: list[str] = WANTED) -> Source:
     """A snapshot of a Hub repository; downloads resume where they were broken off."""
     from huggingface_hub import errors as hub
     from huggingface_hub import snapshot_download
 
     repo, _, revision = spec.partition("@")
     try:
-        folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=WANTED))
+        folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=wanted))
     except hub.GatedRepoError:
         raise GatedModelError(
             f"{repo} is gated: accept its terms on its page at huggingface.co, then log in with "

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from internals.inputs import Sample
-from internals.tokens import hex_bytes, pieces
+from internals.tokens import hex_bytes, pieces, visible
 
 
 def breakdown(tokenizer: Any, samples: list[Sample]) -> pd.DataFrame:
@@ -43,6 +43,28 @@ def breakdown(tokenizer: Any, samples: list[Sample]) -> pd.DataFrame:
                 }
             )
             before = piece.pretoken
+    return pd.DataFrame(rows)
+
+
+def listing(tokenizer: Any, samples: list[Sample]) -> pd.DataFrame:
+    """One row a sample, blanks and control characters made visible.
+
+    Columns: ``sample``, ``input``, ``ids``, ``pieces``, ``decoded`` (what the ids together decode
+    to).
+    """
+    rows = []
+    for sample in samples:
+        found = pieces(tokenizer, sample.text)
+        ids = [piece.id for piece in found]
+        rows.append(
+            {
+                "sample": sample.id,
+                "input": visible(sample.text),
+                "ids": " ".join(map(str, ids)),
+                "pieces": " | ".join(piece.shown for piece in found),
+                "decoded": visible(tokenizer.decode(ids, clean_up_tokenization_spaces=False)),
+            }
+        )
     return pd.DataFrame(rows)
 
 

@@ -6,6 +6,7 @@ The work is done by the other modules of this folder, which take plain tokenizer
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from internals.measure.tokenization import (
     segmentation,
 )
 from internals.models import ModelHandle
+from internals.models.resolve import tokenizer_file
 from internals.paths import DATA
 from internals.tokens import tokenizer_facts
 
@@ -88,6 +90,12 @@ def sample_summary(model: ModelHandle, samples: Path = SAMPLES) -> pd.DataFrame:
 
 
 @measurement
+def sample_listing(model: ModelHandle, samples: Path = SAMPLES) -> pd.DataFrame:
+    """Input, ids, pieces and decoded text of the samples"""
+    return breakdown.listing(model.loaded().tokenizer, inputs.samples(samples))
+
+
+@measurement
 def special_tokens(model: ModelHandle) -> pd.DataFrame:
     """Special tokens, typed and real"""
     return breakdown.typed_special_tokens(model.loaded().tokenizer)
@@ -112,10 +120,21 @@ def rarity(model: ModelHandle) -> pd.DataFrame:
     return merges.pieces_by_rarity(model.loaded().tokenizer, table)
 
 
+MERGED = (" kingdom", " unhappiness", " quixotic")
+"""Words whose merges are shown: common, derived, rare."""
+
+
 @measurement
-def merge_path(model: ModelHandle, word: str) -> pd.DataFrame | None:
-    """Merges of a word, step by step"""
-    return merges.word_path(model.loaded().tokenizer, word)
+def merge_paths(model: ModelHandle, words: tuple[str, ...] = MERGED) -> pd.DataFrame:
+    """Merges of some words, step by step
+
+    Columns: ``word``, ``step``, ``rank``, ``symbols``; empty for a tokenizer without merges.
+    """
+    tokenizer = model.loaded().tokenizer
+    found = {word: merges.word_path(tokenizer, word) for word in words}
+    parts = [t.assign(word=word.strip()) for word, t in found.items() if t is not None]
+    columns = ["word", "step", "rank", "symbols"]
+    return pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
 
 
 @measurement
@@ -191,16 +210,36 @@ def own_rival(model: ModelHandle) -> rivals.Rival:
     return rivals.from_transformers(model.name, model.loaded().tokenizer)
 
 
+def ready_made(model: ModelHandle) -> tuple[Path, ...]:
+    """Tokenizers of other models to compare with: files of the embedded one and of those asked for.
+
+    The environment variable REPORT_TOKENIZERS lists Hub ids or folders, separated by commas; what
+    encodes exactly like the model's own tokenizer is left out.
+    """
+    specs = [s.strip() for s in os.environ.get(TOKENIZERS, "").split(",") if s.strip()]
+    if not model.facts.carries_exposure:
+        specs.insert(0, DEFAULT_MODEL)
+    return tuple(tokenizer_file(spec) for spec in specs)
+
+
+TOKENIZERS = "REPORT_TOKENIZERS"
+DEFAULT_MODEL = "fable-gpt2"
+
+
 def halves(kind: str = "stories") -> tuple[list[str], list[str]]:
     """Held-out documents in two halves: one to train rival tokenizers on, one to compare on."""
     texts = held_out(kind)["text"].tolist()
     return texts[0::2], texts[1::2]
 
 
-def all_rivals(model: ModelHandle, vocab_size: int) -> list[rivals.Rival]:
-    """The model's own tokenizer, and rivals of the same size trained on one half."""
+def all_rivals(model: ModelHandle, vocab_size: int, others: tuple[Path, ...]) -> list[rivals.Rival]:
+    """The model's own tokenizer, ready-made ones, and rivals trained on one half of the text."""
     train, _ = halves()
-    return [own_rival(model), *(rivals.train(k, train, vocab_size) for k in rivals.KINDS)]
+    return [
+        own_rival(model),
+        *(rivals.from_file(file) for file in others),
+        *(rivals.train(kind, train, vocab_size) for kind in rivals.KINDS),
+    ]
 
 
 RIVAL_SIZE = 4096
@@ -208,25 +247,29 @@ RIVAL_SIZE = 4096
 
 
 @measurement(files=[HELD_OUT])
-def rival_rates(model: ModelHandle, vocab_size: int = RIVAL_SIZE) -> pd.DataFrame:
+def rival_rates(
+    model: ModelHandle, others: tuple[Path, ...] = (), vocab_size: int = RIVAL_SIZE
+) -> pd.DataFrame:
     """Length and coverage of each tokenizer on the same text"""
     _, test = halves()
-    return compare.rates(compare.document_counts(all_rivals(model, vocab_size), test))
+    return compare.rates(compare.document_counts(all_rivals(model, vocab_size, others), test))
 
 
 @measurement(files=[HELD_OUT])
-def rival_bits(model: ModelHandle, vocab_size: int = RIVAL_SIZE) -> pd.DataFrame:
+def rival_bits(
+    model: ModelHandle, others: tuple[Path, ...] = (), vocab_size: int = RIVAL_SIZE
+) -> pd.DataFrame:
     """Bits per byte of a unigram model under each tokenizer"""
     train, test = halves()
-    return compare.unigram_bits_per_byte(all_rivals(model, vocab_size), train, test)
+    return compare.unigram_bits_per_byte(all_rivals(model, vocab_size, others), train, test)
 
 
 @measurement(files=[HELD_OUT, PARALLEL])
-def premiums(model: ModelHandle, vocab_size: int = RIVAL_SIZE) -> pd.DataFrame:
+def premiums(model: ModelHandle, others: tuple[Path, ...] = ()) -> pd.DataFrame:
     """Tokens of other languages for the same text"""
     table = pd.read_csv(DATA / "parallel" / "udhr.tsv", sep="\t", keep_default_na=False)
     byte = rivals.train("byte", [], 256)
-    return compare.premiums([own_rival(model), byte], table)
+    return compare.premiums([own_rival(model), *map(rivals.from_file, others), byte], table)
 
 
 @measurement(files=[HELD_OUT])
@@ -254,5 +297,5 @@ def forced_splits(model: ModelHandle, n_sentences: int = 600, seed: int = 0) -> 
         longest=loaded.facts.context_length - 1,
     )
     start = loaded.tokenizer.bos_token_id
-    bits = segmentation.sequence_bits(loaded.model, table["ids"].tolist(), start)
-    return table.assign(bits_per_byte=bits / table["bytes"]).drop(columns="ids")
+    scored = segmentation.split_scores(loaded.model, table, start)
+    return scored.assign(bits_per_byte=scored["bits"] / scored["bytes"])

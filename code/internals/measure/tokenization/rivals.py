@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -97,6 +98,13 @@ _BUILDERS: dict[str, Callable[[int], tuple[Tokenizer, trainers.Trainer]]] = {
     "Unigram": _unigram,
     "word": _words,
 }
+
+
+def from_file(file: Path) -> Rival:
+    """A ready-made tokenizer from its ``tokenizer.json``; the folder gives the name."""
+    from transformers import AutoTokenizer
+
+    return from_transformers(file.parent.name, AutoTokenizer.from_pretrained(file.parent))
 
 
 def from_transformers(name: str, tokenizer: object) -> Rival:

@@ -6,11 +6,14 @@ The unit is the sentence; losses are summed over its tokens and divided by its b
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from internals.measure.scoring import score_tokens
 from internals.tokens import Piece, pieces, token_bytes
 
 
@@ -24,10 +27,19 @@ def bytes_to_id(tokenizer: Any) -> dict[bytes, int]:
     return table
 
 
+@dataclass(frozen=True)
+class Split:
+    """Ids of a sentence under one segmentation."""
+
+    ids: tuple[int, ...]
+    kept: tuple[tuple[int, int], ...]
+    """(place in the canonical segmentation, place here) of every token that was not cut."""
+
+
 def forced_split(
     found: list[Piece], vocabulary: dict[bytes, int], n_splits: int, rng: np.random.Generator
-) -> list[int] | None:
-    """Ids of the same bytes with ``n_splits`` tokens cut in two at random.
+) -> Split | None:
+    """The same bytes with ``n_splits`` tokens cut in two at random.
 
     Returns None if fewer than ``n_splits`` tokens can be cut into two vocabulary entries.
     """
@@ -44,13 +56,15 @@ def forced_split(
         return None
     chosen = set(rng.permutation(sorted(choices))[:n_splits].tolist())
     ids: list[int] = []
+    kept = []
     for piece in found:
         if piece.index in chosen:
             cut = rng.choice(choices[piece.index])
             ids += [vocabulary[piece.raw[:cut]], vocabulary[piece.raw[cut:]]]
         else:
+            kept.append((piece.index, len(ids)))
             ids.append(piece.id)
-    return ids
+    return Split(tuple(ids), tuple(kept))
 
 
 def split_sentences(
@@ -62,51 +76,59 @@ def split_sentences(
 ) -> pd.DataFrame:
     """Every sentence in its canonical split and with forced splits, same bytes.
 
-    Columns: ``sentence``, ``splits`` (0 is canonical), ``ids`` (tuple), ``bytes``. Sentences that
-    cannot be split often enough, or get longer than ``longest`` tokens, are left out whole, so that
-    all rows are paired.
+    Columns: ``sentence``, ``splits`` (0 is canonical), ``ids`` and ``kept`` (see :class:`Split`),
+    ``bytes``. Sentences that cannot be split often enough, or get longer than ``longest`` tokens,
+    are left out whole, so that all rows are paired.
     """
     rng = np.random.default_rng(seed)
     vocabulary = bytes_to_id(tokenizer)
     rows = []
     for number, text in enumerate(sentences):
         found = pieces(tokenizer, text, split_special=True)
-        variants = {0: [p.id for p in found]}
+        variants = {0: Split(tuple(p.id for p in found), tuple((i, i) for i in range(len(found))))}
         for n in splits:
-            ids = forced_split(found, vocabulary, n, rng)
-            if ids is not None:
-                variants[n] = ids
-        fits = longest is None or max(map(len, variants.values())) <= longest
+            if (variant := forced_split(found, vocabulary, n, rng)) is not None:
+                variants[n] = variant
+        fits = longest is None or max(len(v.ids) for v in variants.values()) <= longest
         if fits and len(variants) == len(splits) + 1:
             n_bytes = len(text.encode())
             rows += [
-                {"sentence": number, "splits": n, "ids": tuple(ids), "bytes": n_bytes}
-                for n, ids in variants.items()
+                {"sentence": number, "splits": n, "ids": v.ids, "kept": v.kept, "bytes": n_bytes}
+                for n, v in variants.items()
             ]
     return pd.DataFrame(rows)
 
 
-def sequence_bits(
-    model: Any, sequences: list[tuple[int, ...]], start_id: int | None, batch_size: int = 32
-) -> np.ndarray:
-    """Total surprisal in bits of each id sequence.
+def split_scores(model: Any, table: pd.DataFrame, start_id: int | None) -> pd.DataFrame:
+    """Loss and accuracy of every row of :func:`split_sentences`.
 
     With a start token every token is predicted; without one (``start_id`` None) the first token
-    is given, in every variant alike.
-    """
-    import torch
+    is given, in every variant alike. Accuracy is of tokens that are the same in both
+    segmentations, so that only what stands before them differs.
 
-    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
-    bits = np.zeros(len(sequences))
-    for first in range(0, len(order), batch_size):
-        part = order[first : first + batch_size]
-        rows = [([] if start_id is None else [start_id]) + list(sequences[i]) for i in part]
-        width = max(map(len, rows))
-        ids = torch.tensor([row + [0] * (width - len(row)) for row in rows]).to(model.device)
-        # Padding stands on the right, where a causal model cannot look back at it.
-        with torch.inference_mode():
-            log_probs = model(input_ids=ids).logits[:, :-1].float().log_softmax(-1)
-        taken = log_probs.gather(-1, ids[:, 1:, None]).squeeze(-1)
-        for row, i in enumerate(part):
-            bits[i] = -taken[row, : len(rows[row]) - 1].double().sum().item() / np.log(2)
-    return bits
+    Columns added: ``bits`` (total surprisal), ``accuracy`` (of the tokens that were not cut) and
+    ``accuracy_canonical`` (of the same tokens in the canonical split); ``ids`` and ``kept`` go.
+    """
+    start = [] if start_id is None else [start_id]
+    scores = score_tokens(model, [[*start, *ids] for ids in table["ids"]])
+    first = 0 if start else 1
+    canonical = {
+        row.sentence: score
+        for row, score in zip(table.itertuples(), scores, strict=True)
+        if row.splits == 0
+    }
+    rows = []
+    for row, score in zip(table.itertuples(), scores, strict=True):
+        kept = np.array([pair for pair in row.kept if min(pair) >= first]) - first
+        hits, before = score.rank == 0, canonical[row.sentence].rank == 0
+        rows.append(
+            {
+                "sentence": row.sentence,
+                "splits": row.splits,
+                "bytes": row.bytes,
+                "bits": float(-score.log_prob.sum() / math.log(2)),
+                "accuracy": float(hits[kept[:, 1]].mean()) if len(kept) else math.nan,
+                "accuracy_canonical": float(before[kept[:, 0]].mean()) if len(kept) else math.nan,
+            }
+        )
+    return pd.DataFrame(rows)
