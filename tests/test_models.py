@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from internals.models import eager_attention, families, inspect_table, load, open_model
 from internals.models.ledger import block_formula, block_parameters, parameter_ledger
 from tiny_models import FAMILIES, build
+from tokenizers_small import byte_level_bpe
 
 EXPECTED = {
     # family, norm, placement, positions, mlp, tied, kv heads, attention bias
@@ -190,3 +191,18 @@ def test_inspect_lists_every_fact_that_is_known(tiny_folder):
     assert table["family"] == "Mistral"
     assert table["sliding window"] == "16"
     assert "licence" not in table
+
+
+def test_the_tokenizer_of_a_folder_is_found_without_weights(tiny_folder, tmp_path):
+    from internals.models.failures import IncompleteModelError, UnknownModelError
+    from internals.models.resolve import tokenizer_file
+
+    assert tokenizer_file("fable-gpt2").is_file()
+    folder = tmp_path / "only a tokenizer"
+    byte_level_bpe().save_pretrained(folder)
+    assert tokenizer_file(str(folder)) == folder / "tokenizer.json"
+    with pytest.raises(UnknownModelError, match="There is no folder"):
+        tokenizer_file(str(tmp_path / "nowhere"))
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(IncompleteModelError, match=r"has no tokenizer\.json"):
+        tokenizer_file(str(folder))

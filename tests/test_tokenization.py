@@ -153,3 +153,29 @@ def test_written_numbers_show_every_byte():
     table = numbers.written_numbers(byte_level_bpe())
     for row in table.itertuples():
         assert row.shown.replace(" | ", "").replace("·", " ") == " " + row.text
+
+
+def test_the_listing_leads_from_input_back_to_the_text():
+    tokenizer = byte_level_bpe()
+    samples = [Sample("a", "First", "the cat\tsat"), Sample("b", "Second", "é")]
+    table = breakdown.listing(tokenizer, samples)
+    assert table["stage"].tolist() == ["input", "ids", "pieces", "decoded"] * 2
+    texts = table.set_index("stage")["text"]
+    assert texts["input"].tolist() == texts["decoded"].tolist()
+    assert [int(i) for i in texts["ids"].iloc[0].split()] == tokenizer("the cat\tsat")["input_ids"]
+
+
+def test_every_token_is_a_chip_and_broken_characters_are_framed():
+    from internals.figures import tokenization as figures
+
+    tokenizer = byte_level_bpe()
+    samples = [Sample("a", "First", "the cat sat on the mat " * 4), Sample("b", "Second", "中é𐍈")]
+    table = breakdown.breakdown(tokenizer, samples)
+    figure = figures.chips(table, {"a": "First", "b": "Second"})
+    axes = figure.axes[0]
+    assert len(axes.patches) == 2 * len(table)
+    assert max(p.get_x() + p.get_width() for p in axes.patches) <= figures.CHIPS_WIDE
+    framed = sum(p.get_linewidth() > 1 for p in axes.patches)
+    assert framed == (~table["whole"]).sum() > 0
+    shown = {t.get_text() for t in axes.texts}
+    assert {str(i) for i in table["id"]} <= shown

@@ -47,25 +47,23 @@ def breakdown(tokenizer: Any, samples: list[Sample]) -> pd.DataFrame:
 
 
 def listing(tokenizer: Any, samples: list[Sample]) -> pd.DataFrame:
-    """One row a sample, blanks and control characters made visible.
+    """Four rows a sample: input, ids, pieces, and what the ids together decode to.
 
-    Columns: ``sample``, ``input``, ``ids``, ``pieces``, ``decoded`` (what the ids together decode
-    to).
+    Columns: ``sample`` (title, in its first row only), ``stage``, ``text`` with blanks and control
+    characters made visible.
     """
     rows = []
     for sample in samples:
         found = pieces(tokenizer, sample.text)
         ids = [piece.id for piece in found]
-        rows.append(
-            {
-                "sample": sample.id,
-                "input": visible(sample.text),
-                "ids": " ".join(map(str, ids)),
-                "pieces": " | ".join(piece.shown for piece in found),
-                "decoded": visible(tokenizer.decode(ids, clean_up_tokenization_spaces=False)),
-            }
-        )
-    return pd.DataFrame(rows)
+        decoded = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        rows += [
+            (sample.title, "input", visible(sample.text)),
+            ("", "ids", " ".join(map(str, ids))),
+            ("", "pieces", " | ".join(piece.shown for piece in found)),
+            ("", "decoded", visible(decoded)),
+        ]
+    return pd.DataFrame(rows, columns=["sample", "stage", "text"])
 
 
 def is_whole(raw: bytes) -> bool:
