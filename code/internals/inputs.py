@@ -146,3 +146,19 @@ def _no_blank(path: Path, id: str, text: str) -> None:
             f"The text of {id!r} in {path.name} ends with a blank; remove it, since the blank "
             "belongs to the next token."
         )
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A beginning of a text that is continued by sampling."""
+
+    id: str
+    text: str
+
+
+def openings(path: Path = PROMPTS / "openings.yaml") -> list[Opening]:
+    """The openings of chapter 4."""
+    found = [Opening(**entry) for entry in fields(path, "openings", ("id", "text"))]
+    for opening in found:
+        _no_blank(path, opening.id, opening.text)
+    return found

@@ -85,6 +85,34 @@ def score_tokens(
     return [scores for scores in found if scores is not None]
 
 
+def mean_surprisal(
+    model: Any,
+    heads: Sequence[Sequence[int]],
+    tails: Sequence[Sequence[int]],
+    budget: int = 4096,
+) -> np.ndarray:
+    """Mean surprisal in nats of the tokens of each tail after its head, ``(n,)``.
+
+    Only these numbers are formed, which is much faster than :func:`score_tokens`; NaN for an
+    empty tail.
+    """
+    import torch
+
+    found = np.full(len(heads), np.nan)
+    sequences = [[*head, *tail] for head, tail in zip(heads, tails, strict=True)]
+    for group in batches([len(s) for s in sequences], budget):
+        ids = padded([sequences[i] for i in group], model.device)
+        with torch.inference_mode():
+            logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
+            taken = logits.gather(-1, ids[:, 1:, None]).squeeze(-1) - logits.logsumexp(-1)
+        values = taken.cpu().numpy()
+        for row, i in enumerate(group):
+            if tails[i]:
+                part = values[row, len(heads[i]) - 1 : len(sequences[i]) - 1]
+                found[i] = -float(part.mean())
+    return found
+
+
 def continuation_scores(
     model: Any,
     pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
