@@ -3,6 +3,7 @@
 
 MODEL  ?= fable-gpt2
 TOKENIZER ?=
+EFFORT ?=
 QUARTO ?= auto
 PORT   ?= 8000
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
@@ -15,6 +16,7 @@ READY := $(VENV)/.ready
 
 export REPORT_MODEL := $(MODEL)
 export REPORT_TOKENIZERS := $(TOKENIZER)
+export REPORT_EFFORT := $(EFFORT)
 export QUARTO
 
 .DEFAULT_GOAL := help
@@ -23,6 +25,7 @@ export QUARTO
 help: ## list the targets
 	@echo "make report               the whole report about the embedded model, into _book/"
 	@echo "make report MODEL=gpt2    the same about any Hugging Face id or local folder"
+	@echo "make report EFFORT=0.2    a quick draft with a fifth of the texts"
 	@echo "make report TOKENIZER=…   with further tokenizers in chapter 2 (ids or folders, commas)"
 	@echo
 	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | \

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from internals.errors import UserError
 from internals.measure import effort
 
 
@@ -22,3 +23,31 @@ from internals.measure import effort
 )
 def test_units_fall_with_size(parameters, wanted, least, taken):
     assert effort.units(SimpleNamespace(n_parameters=parameters), wanted, least) == taken
+
+
+def test_a_draft_takes_less_but_never_less_than_three(monkeypatch):
+    small = SimpleNamespace(n_parameters=1)
+    monkeypatch.setenv(effort.VARIABLE, "0.1")
+    assert effort.units(small, 600) == 60
+    assert effort.units(small, 10) == 3
+    assert effort.units(small, 2) == 2
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "2", "much"])
+def test_a_wrong_effort_is_one_sentence(monkeypatch, text):
+    monkeypatch.setenv(effort.VARIABLE, text)
+    with pytest.raises(UserError, match="must be a number above 0 and up to 1"):
+        effort.factor()
+
+
+def test_a_draft_is_never_taken_for_the_full_measurement(monkeypatch):
+    from internals.cache import measurement
+    from internals.measure.training_record import passes  # any function of the package
+
+    @measurement
+    def counted() -> int:
+        return passes()
+
+    full = counted.key()
+    monkeypatch.setenv(effort.VARIABLE, "0.5")
+    assert counted.key() != full

@@ -20,6 +20,7 @@ def report(spec, out, scratch, **environment):
         **os.environ,
         "QUARTO": "skip",
         "INTERNALS_BUILD": str(scratch / "build"),
+        "REPORT_EFFORT": "0.1",
         **environment,
     }
     command = [sys.executable, "-m", "internals", "report", str(spec), "--out", str(out)]
@@ -28,11 +29,21 @@ def report(spec, out, scratch, **environment):
     )
 
 
-OTHERS = ("gemma2", "opt-post", "phi", "gpt_neox", "qwen3", "gemma3_text", "phi3", "mistral")
+OTHERS = (
+    "gpt2",
+    "gemma2",
+    "opt-post",
+    "phi",
+    "gpt_neox",
+    "qwen3",
+    "gemma3_text",
+    "phi3",
+    "mistral",
+)
 
 
 @pytest.mark.parametrize(
-    "family", ["llama", "gpt2", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+    "family", ["llama", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
 )
 def test_the_whole_book_is_made_about_any_family(family, tiny_folder, tmp_path):
     out = tmp_path / "a book"

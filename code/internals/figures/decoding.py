@@ -9,6 +9,9 @@ from matplotlib.figure import Figure
 from internals.figures import style
 from internals.measure.decoding.samples import HUMAN, family
 
+_LABEL_AT = {"top-p": (-5, 5), HUMAN: (-8, 9)}
+"""Offsets of labels in points, so that neighbouring settings do not cover each other."""
+
 
 def frontier(table: pd.DataFrame) -> Figure:
     """Diversity against the loss under the second model, with intervals over prompts."""
@@ -33,7 +36,8 @@ def frontier(table: pd.DataFrame) -> Figure:
         ax.annotate(
             row.setting,
             (row.distinct_2, row.judge_bits),
-            xytext=(5, -9),
+            xytext=_LABEL_AT.get(kind, (5, -9)),
+            ha="right" if kind in ("top-p", HUMAN) else "left",
             textcoords="offset points",
             fontsize=7,
         )

@@ -136,7 +136,7 @@ def stated_facts(model: ModelHandle, seed: int = 0) -> pd.DataFrame:
     }
     rows: list[dict[str, Any]] = []
     for number, setting in enumerate(SETTINGS):
-        times = 1 if setting.greedy else 2 * SEEDS
+        times = 1 if setting.greedy else effort.units(loaded.facts, 2 * SEEDS, least=5)
         batch = [heads[country] for country in CAPITALS for _ in range(times)]
         made = generate(loaded.model, batch, 6, sampler=setting, seed=seed + number).ids
         texts = iter(loaded.tokenizer.decode(list(ids)) for ids in made)

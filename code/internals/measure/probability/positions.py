@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from internals.cache import measurement
+from internals.measure import effort
 from internals.measure.capability import start_ids
 from internals.measure.probability.maps import MAPS
 from internals.measure.windows import HELD_OUT, documents
@@ -45,6 +46,7 @@ def positions(model: ModelHandle, n: int = POSITIONS) -> pd.DataFrame:
     """
     loaded = model.loaded()
     frames: list[pd.DataFrame] = []
+    n = round(n * effort.factor())
     for document, logits, targets in _streamed(loaded, n):
         table = _of_softmax(logits, targets)
         table.insert(0, "document", document)
