@@ -77,9 +77,9 @@ def test_the_report_of_the_last_bench_is_kept(tmp_path, monkeypatch):
     from internals import bench
 
     monkeypatch.setattr(bench, "BUILD", tmp_path)
-    assert bench.recorded() == []
-    (tmp_path / bench.RECORD).write_text('[{"what": "x", "seconds": 1.0, "peak_mib": 2}]')
-    assert bench.recorded()[0]["what"] == "x"
+    assert bench.recorded() == {}
+    (tmp_path / bench.RECORD).write_text('{"reports": [{"what": "x"}], "generation": []}')
+    assert bench.recorded()["reports"][0]["what"] == "x"
 
 
 def test_the_memory_of_a_process_tree_is_counted():

@@ -204,9 +204,7 @@ def test_a_broken_cache_would_be_noticed(monkeypatch):
 
 
 def test_plain_and_fused_attention_agree():
-    q, k, v = (
-        torch.randn(1, 2, 33, 8, generator=torch.Generator().manual_seed(i)) for i in b"123"
-    )
+    q, k, v = (torch.randn(1, 2, 33, 8, generator=torch.Generator().manual_seed(i)) for i in b"123")
     assert torch.allclose(scaling.plain(q, k, v), scaling.fused(q, k, v), atol=1e-5)
 
 
@@ -273,3 +271,23 @@ def test_storing_less_is_compared_with_storing_all(handle):
     )
     assert np.isfinite(table["extra_bits"]).all()
     assert abs(table.loc["8-bit integers", "extra_bits"]) < 0.05
+
+
+def test_looking_inside_is_timed_against_a_bare_pass(handle):
+    from internals.measure.efficiency import overhead
+
+    before = handle.loaded().model.config._attn_implementation
+    table = overhead.overhead.uncached(handle, repeats=2)
+    assert table["what"].tolist() == ["bare pass", "hidden states", "attention weights"]
+    assert table["ratio"].iloc[0] == 1
+    assert handle.loaded().model.config._attn_implementation == before
+
+
+def test_the_bench_of_generation_names_every_rival(tiny_folder, monkeypatch):
+    from internals import bench
+
+    rows = bench.bench_generation(str(tiny_folder("llama")))
+    names = " ".join(row["what"] for row in rows)
+    for part in ("own loop, cache", "generate()", "no cache", "batch 16", "limit", "hidden states"):
+        assert part in names
+    assert all(row["low"] <= row["median"] <= row["high"] for row in rows)

@@ -53,16 +53,52 @@ def bench_report(spec: str, *, repeats: int = 3, large: bool = False) -> list[Ru
         if large:
             folder = random_gpt2(work / "gpt2-random")
             runs.append(timed("random GPT-2 (124M), nothing cached", str(folder), work))
+    generation = bench_generation(spec)
     BUILD.mkdir(parents=True, exist_ok=True)
-    (BUILD / RECORD).write_text(json.dumps([asdict(r) for r in runs], indent=2) + "\n", "utf-8")
-    _show(runs)
+    record = {"reports": [asdict(r) for r in runs], "generation": generation}
+    (BUILD / RECORD).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+    _show(runs, generation)
     return runs
 
 
-def recorded() -> list[dict[str, Any]]:
-    """The runs of the last bench; empty if there was none."""
+def bench_generation(spec: str) -> list[dict[str, Any]]:
+    """Own loop against the library, against no cache and against the machine's limit, and the cost
+    of looking inside; medians and quartiles in milliseconds for a token or a pass."""
+    from internals.measure.efficiency import operations, overhead, speed
+    from internals.models import open_model
+
+    handle = open_model(spec)
+    rows: list[dict[str, Any]] = []
+
+    def add(what: str, median: float, low: float, high: float, per: int = 1) -> None:
+        values = (1000 * x / per for x in (median, low, high))
+        rows.append({"what": what, **dict(zip(("median", "low", "high"), values, strict=True))})
+
+    texts = speed.texts.uncached(handle)
+    names = {"cache": "own loop, cache", "library": "generate()", "no cache": "own loop, no cache"}
+    for row in texts[texts["new"] == texts["new"].max()].itertuples():
+        label = f"{names[row.mode]}, {row.new} tokens, a token"
+        add(label, row.median, row.low, row.high, int(row.new))
+    for row in speed.batches.uncached(handle).itertuples():
+        add(
+            f"cached step, batch {row.batch}, a token",
+            row.median,
+            row.median,
+            row.median,
+            row.batch,
+        )
+    machine = operations.machine.uncached(handle)
+    limit = handle.facts.weight_bytes / machine.bandwidth
+    add("limit by reading the weights once, a token", limit, limit, limit)
+    for row in overhead.overhead.uncached(handle).itertuples():
+        add(f"forward pass, {row.what}", row.median, row.low, row.high)
+    return rows
+
+
+def recorded() -> dict[str, Any]:
+    """What the last bench found; empty if there was none."""
     file = BUILD / RECORD
-    return json.loads(file.read_text("utf-8")) if file.is_file() else []
+    return json.loads(file.read_text("utf-8")) if file.is_file() else {}
 
 
 def timed(what: str, spec: str, work: Path) -> Run:
@@ -136,14 +172,15 @@ def random_gpt2(folder: Path) -> Path:
     return folder
 
 
-def _show(runs: list[Run]) -> None:
+def _show(runs: list[Run], generation: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="Wall time and peak memory")
-    table.add_column("run")
-    table.add_column("seconds", justify="right")
-    table.add_column("peak MiB", justify="right")
+    table = Table("run", "seconds", "peak MiB", title="Wall time and peak memory")
     for run in runs:
         table.add_row(run.what, f"{run.seconds:.1f}", f"{run.peak_mib:,.0f}")
-    Console().print(table)
+    steps = Table("what", "median ms", "quartiles", title="Generation")
+    for row in generation:
+        spread = f"{row['low']:.2f} – {row['high']:.2f}"
+        steps.add_row(row["what"], f"{row['median']:.2f}", spread)
+    Console().print(table, steps)
