@@ -162,3 +162,39 @@ def openings(path: Path = PROMPTS / "openings.yaml") -> list[Opening]:
     for opening in found:
         _no_blank(path, opening.id, opening.text)
     return found
+
+
+@dataclass(frozen=True)
+class TrickPair:
+    """A trick question and its control with competing continuations."""
+
+    id: str
+    family: str
+    control: str
+    trick: str
+    control_right: str
+    trick_right: str
+    trap: str
+    """Wrong after the trick; after the control the other of the two is wrong."""
+
+
+PAIRS = DATA / "questions" / "pairs.yaml"
+
+
+def trick_pairs(path: Path = PAIRS) -> list[TrickPair]:
+    """The pairs of chapter 5.
+
+    Raises:
+        InputError: as `fields`; also if trap and right continuation of the trick are the same.
+    """
+    names = ("id", "family", "control", "trick", "control_right", "trick_right", "trap")
+    found = [TrickPair(**entry) for entry in fields(path, "pairs", names)]
+    for pair in found:
+        for text in (pair.control, pair.trick):
+            _no_blank(path, pair.id, text)
+        if pair.trap == pair.trick_right:
+            raise InputError(
+                f"The trap of {pair.id!r} in {path.name} is its right continuation; they must "
+                "differ."
+            )
+    return found

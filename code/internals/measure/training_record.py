@@ -85,3 +85,34 @@ def designed_facts() -> pd.DataFrame:
         one_direction=("forward", "sum"),
     )
     return summary.reset_index()
+
+
+ABILITIES = {
+    "loss on stories": "stories_bits_per_byte",
+    "loss on generated text": "generated_bits_per_byte",
+    "facts stated often, trained wording": "recall_trained_256",
+    "facts stated often, held-out wording": "recall_heldout_256",
+}
+
+
+def abilities(model: str) -> pd.DataFrame:
+    """When which ability came: ``tokens``, ``ability``, ``done``.
+
+    ``done`` is the share of the way from the first to the last probe of a loss, and the share of
+    facts ranked first for recall.
+    """
+    log = logs()
+    own = log[log["model"] == model].sort_values("tokens")
+    rows = []
+    for ability, column in ABILITIES.items():
+        values = own[column].to_numpy(float)
+        loss = column.endswith("_bits_per_byte")
+        done = (values[0] - values) / (values[0] - values[-1]) if loss else values
+        rows += [(tokens, ability, x) for tokens, x in zip(own["tokens"], done, strict=True)]
+    return pd.DataFrame(rows, columns=["tokens", "ability", "done"])
+
+
+def tokens_until(table: pd.DataFrame, ability: str, share: float = 0.5) -> float:
+    """Tokens at the first probe at which ``share`` of the way is done; infinite if never."""
+    part = table[(table["ability"] == ability) & (table["done"] >= share)]
+    return float(part["tokens"].min()) if len(part) else float("inf")

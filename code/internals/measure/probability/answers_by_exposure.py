@@ -53,7 +53,7 @@ def answers(model: ModelHandle, seed: int = 0) -> pd.DataFrame:
     ``template``, ``confidence`` (share of the best candidate among the candidates' joint
     probabilities), ``correct`` (the best candidate is right), ``right_share`` (share of the right
     one), ``prob`` (joint probability of the right answer), ``first_rank`` (rank of its first piece
-    in the whole vocabulary), ``candidates``.
+    in the whole vocabulary), ``candidates``, ``chosen`` (the best candidate).
     """
     from internals.measure.answers import answer_scores
 
@@ -87,6 +87,7 @@ def answers(model: ModelHandle, seed: int = 0) -> pd.DataFrame:
                 "prob": float(np.exp(lp[0])),
                 "first_rank": int(part["vocab_rank"].iloc[0]),
                 "candidates": len(lp),
+                "chosen": question.answers[int(share.argmax())],
             }
         )
     return pd.DataFrame(rows)

@@ -1,0 +1,119 @@
+"""Figures of chapter 5."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from internals.figures import style
+
+
+def margins(table: pd.DataFrame) -> Figure:
+    """Log-odds of the right continuation after control and trick, a line for each pair."""
+    families = list(dict.fromkeys(table["family"]))
+    figure, axes = style.figure(1, len(families), sharey=True, squeeze=False, height_in=2.9)
+    for ax, family in zip(axes[0], families, strict=True):
+        part = table[table["family"] == family]
+        for row in part.itertuples():
+            ax.plot(
+                [0, 1],
+                [row.control_margin, row.trick_margin],
+                marker="o",
+                ms=3,
+                lw=0.8,
+                color=style.CYCLE[0] if row.trick_right else style.CYCLE[1],
+            )
+        ax.axhline(0, color=style.ink().muted, lw=1)
+        ax.set_xticks([0, 1], ["control", "trick"])
+        ax.set_xlim(-0.3, 1.3)
+        ax.set_title(family.replace(" ", "\n"), fontsize=8)
+    axes[0][0].set_ylabel("right over wrong (bits)")
+    return figure
+
+
+def risk_coverage(curve: pd.DataFrame) -> Figure:
+    """Share of wrong answers by the share of questions that are answered."""
+    figure, ax = style.figure(height_in=2.6)
+    ax.plot(curve["coverage"], curve["risk"])
+    ax.set_xlim(0, 1)
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("share of questions answered, most confident first")
+    ax.set_ylabel("share of wrong answers")
+    return figure
+
+
+def edit_costs(table: pd.DataFrame) -> Figure:
+    """Mean change of the loss after each edit, with intervals over sentences."""
+    figure, ax = style.figure(height_in=0.3 * len(table) + 0.9)
+    y = np.arange(len(table))[::-1]
+    error = np.clip([table["value"] - table["low"], table["high"] - table["value"]], 0, None)
+    ax.errorbar(table["value"], y, xerr=error, fmt="o")
+    ax.axvline(0, color=style.ink().muted, lw=1)
+    ax.set_yticks(y, [f"{r.edit} ({r.pieces:+.1f} tokens)" for r in table.itertuples()])
+    ax.set_xlabel("change of the loss of the text after the edit (bits per byte)")
+    return figure
+
+
+def reversal_bars(table: pd.DataFrame) -> Figure:
+    """Share of right answers forward and backward, by how the facts were stated."""
+    figure, ax = style.figure(height_in=2.7)
+    names = {"forward_only": "stated in one direction", "both": "stated in both"}
+    groups = [d for d in names if d in set(table["direction"])]
+    for i, asked in enumerate(("forward", "backward")):
+        part = table[table["asked"] == asked].set_index("direction").reindex(groups)
+        x = np.arange(len(groups)) + 0.2 * (2 * i - 1)
+        error = np.clip([part["value"] - part["low"], part["high"] - part["value"]], 0, None)
+        ax.bar(x, part["value"], 0.36, color=style.CYCLE[i], label=f"asked {asked}")
+        ax.errorbar(x, part["value"], error, fmt="none", color=style.ink().text, lw=1)
+    ax.set_xticks(np.arange(len(groups)), [names[g] for g in groups])
+    ax.set_ylim(0, 1.02)
+    ax.set_ylabel("share of right answers")
+    ax.grid(axis="x", visible=False)
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+def similarity_by_layer(table: pd.DataFrame) -> Figure:
+    """Correlation of hidden-state similarity with human categories, beside the controls."""
+    figure, ax = style.figure(height_in=2.9)
+    for source, part in table.groupby("source", sort=False):
+        own = source == "model"
+        colour = style.CYCLE[0] if own else style.CONTROL
+        ax.plot(
+            part["layer"], part["spearman"], marker="o" if own else "s", color=colour, label=source
+        )
+        ax.fill_between(part["layer"], part["low"], part["high"], color=colour, alpha=0.18, lw=0)
+    own_null = table[table["source"] == "model"]
+    ax.plot(
+        own_null["layer"],
+        own_null["null_high"],
+        color=style.ink().muted,
+        ls=style.DASHES[1],
+        lw=1,
+        label="shuffled categories, upper end",
+    )
+    ax.set_xlabel("layer (0 is the embedding)")
+    ax.set_ylabel("rank correlation")
+    figure.legend(loc="outside upper center", ncols=3)
+    return figure
+
+
+def ability_curves(table: pd.DataFrame) -> Figure:
+    """Abilities during training, each from its start to its end: ``tokens``, ``ability``,
+    ``done`` (0 to 1)."""
+    figure, ax = style.figure(height_in=2.9)
+    for i, (ability, part) in enumerate(table.groupby("ability", sort=False)):
+        ax.plot(
+            part["tokens"],
+            part["done"],
+            marker=style.MARKERS[i % len(style.MARKERS)],
+            ms=3.5,
+            color=style.CYCLE[i % len(style.CYCLE)],
+            label=ability,
+        )
+    ax.set_xscale("log")
+    ax.set_xlabel("training tokens (log scale)")
+    ax.set_ylabel("share of the way")
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
