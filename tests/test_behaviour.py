@@ -1,0 +1,252 @@
+"""Chapter 5: scorers against enumeration, planted knowledge that must be found, and twins that
+know nothing and must find nothing."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from internals import inputs
+from internals.inputs import InputError
+from internals.measure import training_record
+from internals.measure.behaviour import categories, edits, generalisation, tricks
+from internals.models import open_model
+
+
+@pytest.fixture(scope="module")
+def handle(tiny_folder):
+    return open_model(str(tiny_folder("llama")))
+
+
+@pytest.fixture(scope="module")
+def fable():
+    return open_model("fable-gpt2")
+
+
+# --- trick questions ----------------------------------------------------------------------------
+
+
+def test_the_shipped_pairs_cover_the_families():
+    pairs = inputs.trick_pairs()
+    families = pd.Series([p.family for p in pairs]).value_counts()
+    assert len(pairs) >= 40
+    assert families.min() >= 8
+    assert all(p.control != p.trick for p in pairs)
+
+
+def test_a_trap_that_is_right_is_refused(tmp_path):
+    path = tmp_path / "pairs.yaml"
+    path.write_text(
+        "pairs: [{id: a, family: f, control: x, trick: y, control_right: b, trick_right: c, "
+        "trap: c}]"
+    )
+    with pytest.raises(InputError, match="they must differ"):
+        inputs.trick_pairs(path)
+
+
+def test_a_margin_is_the_log_odds_of_whole_continuations(handle):
+    loaded = handle.loaded()
+    margin, entropy = tricks._margin(loaded, "the cat", "sat on", "ran")
+    start = [] if loaded.facts.eos_id is None else [loaded.facts.eos_id]
+
+    def log_prob(text):
+        head = [*start, *loaded.tokenizer("the cat")["input_ids"]]
+        ids = loaded.tokenizer(f" {text}")["input_ids"]
+        with torch.no_grad():
+            lp = loaded.model(torch.tensor([[*head, *ids]])).logits[0].double().log_softmax(-1)
+        return sum(lp[len(head) - 1 + i, t].item() for i, t in enumerate(ids))
+
+    expected = (log_prob("sat on") - log_prob("ran")) / math.log(2)
+    assert margin == pytest.approx(expected, abs=1e-3)
+    assert 0 < entropy <= math.log2(loaded.facts.vocab_size_embedding)
+
+
+def test_families_are_compared_pair_by_pair():
+    table = pd.DataFrame(
+        {
+            "family": ["a"] * 6,
+            "control_margin": [5.0] * 6,
+            "trick_margin": [1.0, -1.0] * 3,
+            "control_right": [True] * 6,
+            "trick_right": [True, False] * 3,
+        }
+    )
+    row = tricks.by_family(table).iloc[0]
+    assert row["loss"] == 5.0
+    assert row["trick_share"] == 0.5
+    assert row["p"] == pytest.approx(2 / 64)
+    assert tricks.mcnemar(table).p_value == pytest.approx(0.25)
+
+
+# --- knowing that one does not know -------------------------------------------------------------
+
+
+def test_the_trained_model_separates_known_from_unknown(fable):
+    found = tricks.abstention(fable)
+    assert found.auroc.low > 0.6
+    assert found.risk_half < found.risk_all
+    assert found.curve["coverage"].is_monotonic_increasing
+    assert found.curve["risk"].iloc[-1] == pytest.approx(found.risk_all)
+
+
+def test_the_prior_counts_the_most_stated_object():
+    exposure = pd.DataFrame(
+        {
+            "kind": ["invented"] * 3,
+            "relation": ["colour"] * 3,
+            "object": ["red", "red", "blue"],
+            "exposures": [1, 4, 3],
+        }
+    )
+    answers = pd.DataFrame(
+        {
+            "level": [0, 0, 0, 64],
+            "relation": ["colour"] * 4,
+            "chosen": ["red", "blue", "red", "red"],
+            "fact_id": ["a", "b", "c", "d"],
+            "candidates": [10] * 4,
+        }
+    )
+    found = tricks.answer_prior(answers, exposure)
+    assert found["share"].value == pytest.approx(2 / 3)
+    assert found["chance"] == pytest.approx(0.1)
+
+
+# --- edits --------------------------------------------------------------------------------------
+
+
+def test_edits_change_what_they_say():
+    rng = np.random.default_rng(0)
+    assert sorted(edits.swapped("garden", rng)) == sorted("garden")
+    assert edits.swapped("garden", rng)[0] == "g"
+    changed = edits.look_alike("garden", rng)
+    assert changed != "garden"
+    assert len(changed) == 6
+    assert sum(not c.isascii() for c in changed) == 1
+    assert len(edits.another_word("garden", rng)) == 6
+
+
+def test_the_place_is_in_the_first_half_and_the_rest_stays():
+    before, word, rest = edits._place("He saw the garden of the old king and went home again.")
+    assert (before, word) == ("He saw the ", "garden")
+    assert before + word + rest == "He saw the garden of the old king and went home again."
+    assert edits._place("No word here is long") is None
+
+
+def test_only_what_stands_before_is_edited(handle):
+    table = edits.edits.uncached(handle, n=12)
+    assert set(table["edit"]) <= set(edits.EDITS)
+    assert np.isfinite(table["change"]).all()
+    assert (table.loc[table["edit"] == "upper case", "extra_pieces"] >= 0).all()
+
+
+# --- generalisation -----------------------------------------------------------------------------
+
+
+def test_the_reversal_is_found_in_the_model_that_was_trained_for_it(fable):
+    """Stated in one direction: known forward and at chance backward; in both: known backward."""
+    shares = generalisation.reversal_shares(generalisation.reversal(fable))
+    cell = shares.set_index(["direction", "asked"])
+    assert cell.loc[("forward_only", "forward"), "low"] > 0.3
+    assert cell.loc[("forward_only", "backward"), "high"] < 0.5
+    assert cell.loc[("both", "backward"), "low"] > 0.3
+    assert cell["n"].eq(10).all()
+
+
+def test_a_random_model_knows_no_fact_in_either_direction(handle):
+    table = generalisation.reversal.uncached(handle)
+    assert table.groupby("asked")["correct"].mean().max() < 0.35
+
+
+def test_the_beginning_of_a_sentence_ends_before_what_is_asked():
+    assert (
+        generalisation._beginning("The ruler of {s} is {o}.", "o", "Velm") == "The ruler of Velm is"
+    )
+    assert (
+        generalisation._beginning("{o} is the ruler of {s}.", "s", "Ann") == "Ann is the ruler of"
+    )
+
+
+def test_sums_are_read_as_numbers(handle, monkeypatch):
+    table = generalisation.sums.uncached(handle, n=5)
+    assert table["held_out"].sum() == 5
+    right = table["off"] == 0
+    assert (table["correct"] == right).all()
+
+
+def test_copying_is_found_where_it_is_planted(handle, monkeypatch):
+    """A model that gives the token which followed last time must show a large gain."""
+    from types import SimpleNamespace
+
+    class Copier(torch.nn.Module):
+        def __init__(self, vocab):
+            super().__init__()
+            self.vocab = vocab
+            self.device = torch.device("cpu")
+
+        def forward(self, input_ids, **_):
+            logits = torch.zeros(*input_ids.shape, self.vocab)
+            for row, ids in enumerate(input_ids.tolist()):
+                for i, token in enumerate(ids):
+                    if token in ids[:i]:
+                        logits[row, i, ids[ids[:i].index(token) + 1]] = 20.0
+            return SimpleNamespace(logits=logits)
+
+    loaded = handle.loaded()
+    vocab = loaded.facts.vocab_size_tokenizer
+    planted = SimpleNamespace(model=Copier(vocab), facts=loaded.facts, tokenizer=loaded.tokenizer)
+    fake = SimpleNamespace(loaded=lambda: planted)
+    table = generalisation.copying.uncached(fake, rows=4, period=12)
+    assert table["first_bits"].mean() > 5
+    assert table["second_bits"].mean() < 1
+    nothing = generalisation.copying.uncached(handle, rows=8, period=12)
+    assert abs((nothing["first_bits"] - nothing["second_bits"]).mean()) < 1
+
+
+# --- categories ---------------------------------------------------------------------------------
+
+
+def test_planted_categories_are_found_and_shuffled_ones_are_not():
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 6)
+    same = (labels[:, None] == labels).astype(float)
+    centres = rng.normal(0, 3, (4, 16))
+    planted = categories.compare(centres[labels] + rng.normal(0, 1, (24, 16)), same)
+    assert planted["spearman"] > 0.5
+    assert planted["p"] < 0.01
+    assert planted["low"] > planted["null_high"]
+    noise = categories.compare(rng.normal(0, 1, (24, 16)), same)
+    assert noise["p"] > 0.01
+    assert noise["low"] < noise["null_high"]
+
+
+def test_the_categories_are_distinct_words():
+    table = categories.words()
+    assert table["word"].is_unique
+    assert table.groupby("category").size().nunique() == 1
+
+
+def test_the_random_twin_has_no_categories(fable):
+    table = categories.similarity(fable)
+    own, twin = (table[table["source"] == s] for s in ("model", "random twin"))
+    assert own["spearman"].max() > 0.3
+    assert twin["spearman"].max() < own["spearman"].min()
+
+
+# --- the training record ------------------------------------------------------------------------
+
+
+def test_abilities_go_from_their_beginning_to_their_end():
+    table = training_record.abilities("fable-gpt2")
+    for ability in ("loss on stories", "loss on generated text"):
+        part = table[table["ability"] == ability].sort_values("tokens")
+        assert part["done"].iloc[0] == 0
+        assert part["done"].iloc[-1] == pytest.approx(1)
+    assert table["done"].max() <= 1.05
+    toy = pd.DataFrame({"ability": ["x"] * 3, "tokens": [1, 10, 100], "done": [0, 0.4, 0.9]})
+    assert training_record.tokens_until(toy, "x") == 100
+    assert training_record.tokens_until(toy, "y") == math.inf
