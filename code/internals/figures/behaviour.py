@@ -51,7 +51,7 @@ def edit_costs(table: pd.DataFrame) -> Figure:
     ax.errorbar(table["value"], y, xerr=error, fmt="o")
     ax.axvline(0, color=style.ink().muted, lw=1)
     ax.set_yticks(y, [f"{r.edit} ({r.pieces:+.1f} tokens)" for r in table.itertuples()])
-    ax.set_xlabel("change of the loss of the text after the edit (bits per byte)")
+    ax.set_xlabel("change of the loss after the edit (bits per byte)")
     return figure
 
 
@@ -93,6 +93,7 @@ def similarity_by_layer(table: pd.DataFrame) -> Figure:
         lw=1,
         label="shuffled categories, upper end",
     )
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel("layer (0 is the embedding)")
     ax.set_ylabel("rank correlation")
     figure.legend(loc="outside upper center", ncols=3)

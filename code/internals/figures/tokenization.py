@@ -126,6 +126,8 @@ def split_accuracy(table: pd.DataFrame) -> Figure:
     """Accuracy at tokens that were not cut, before and after others were, by number of cuts."""
     figure, ax = style.figure(height_in=2.7)
     found = table[table["splits"] > 0].dropna()
+    if found.empty:
+        return figure
     grouped = found.groupby("splits")
     for i, (column, label) in enumerate(
         (("accuracy_canonical", "usual split"), ("accuracy", "some tokens cut"))
@@ -259,6 +261,8 @@ def growth_curve(table: pd.DataFrame) -> Figure:
 def split_effect(table: pd.DataFrame) -> Figure:
     """Change of the loss by the number of forced splits; one dot a sentence, mean with interval."""
     figure, ax = style.figure()
+    if table.empty:  # a vocabulary without another way to write its words
+        return figure
     wide = table.pivot(index="sentence", columns="splits", values="bits_per_byte")
     change = wide.drop(columns=0).sub(wide[0], axis=0)
     rng = np.random.default_rng(0)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from internals import stats
 from internals.measure.scoring import score_tokens
 from internals.tokens import Piece, pieces, token_bytes
 
@@ -96,7 +97,7 @@ def split_sentences(
                 {"sentence": number, "splits": n, "ids": v.ids, "kept": v.kept, "bytes": n_bytes}
                 for n, v in variants.items()
             ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["sentence", "splits", "ids", "kept", "bytes"])
 
 
 def split_scores(model: Any, table: pd.DataFrame, start_id: int | None) -> pd.DataFrame:
@@ -131,4 +132,23 @@ def split_scores(model: Any, table: pd.DataFrame, start_id: int | None) -> pd.Da
                 "accuracy_canonical": float(before[kept[:, 0]].mean()) if len(kept) else math.nan,
             }
         )
-    return pd.DataFrame(rows)
+    columns = ["sentence", "splits", "bytes", "bits", "accuracy", "accuracy_canonical"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def effects(table: pd.DataFrame) -> dict[str, stats.Estimate | None]:
+    """What forced splits change, over sentences: ``one`` and ``four`` splits (bits per byte) and
+    ``accuracy`` (at tokens that were not cut, four splits); None where nothing can be split."""
+    if table.empty:
+        return dict.fromkeys(("one", "four", "accuracy"))
+    wide = table.pivot(index="sentence", columns="splits", values="bits_per_byte")
+    four = table[table["splits"] == 4].dropna()
+    return {
+        "one": stats.paired_difference(wide[1], wide[0], unit="sentences"),
+        "four": stats.paired_difference(wide[4], wide[0], unit="sentences"),
+        "accuracy": stats.paired_difference(
+            four["accuracy"], four["accuracy_canonical"], unit="sentences"
+        )
+        if len(four)
+        else None,
+    }
