@@ -401,6 +401,13 @@ def test_occlusion_replaces_one_token_at_a_time():
     assert fall[1] == pytest.approx(expected.item(), abs=1e-5)
 
 
+def test_answers_fork_at_their_first_difference():
+    assert contrast.fork([1, 2, 3], [1, 2, 4, 5]) == ([1, 2], 3, 4)
+    assert contrast.fork([7], [8]) == ([], 7, 8)
+    with pytest.raises(ValueError, match="beginning of the other"):
+        contrast.fork([1, 2], [1, 2, 3])
+
+
 def test_agreement_by_hand():
     frame = pd.DataFrame(
         {

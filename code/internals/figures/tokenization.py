@@ -184,6 +184,8 @@ def number_map(table: pd.DataFrame) -> Figure:
 def pair_cosines(table: pd.DataFrame) -> Figure:
     """Cosines of two forms of a word beside both controls."""
     kinds = list(dict.fromkeys(table["pair"]))
+    if not kinds:  # too few words are single tokens
+        return style.figure(height_in=1.0)[0]
     figure, axes = style.figure(1, len(kinds), sharey=True, squeeze=False)
     titles = {"case": "case differs", "space": "space differs", "both": "both differ"}
     bins = np.linspace(-0.4, 1, 43)

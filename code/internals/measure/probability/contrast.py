@@ -27,7 +27,8 @@ _FRAME = "The capital of {} is"
 def contrasts(model: ModelHandle, n: int = PROMPTS, seed: int = 0) -> pd.DataFrame:
     """Difference of two answers' logits by token of the prompt
 
-    The answers are the first pieces of a country's capital and of another capital. Columns:
+    The answers are a country's capital and another one; their logits are compared at the first
+    piece in which they differ, pieces that they share are added to the prompt. Columns:
     ``country``, ``right``, ``other``, ``difference`` (of the logits), ``position``, ``token``,
     ``subject`` (the token belongs to the country's name), ``gradient`` (gradient × input) and
     ``occlusion`` (fall of the difference when the token's embedding is replaced by the mean
@@ -38,9 +39,9 @@ def contrasts(model: ModelHandle, n: int = PROMPTS, seed: int = 0) -> pd.DataFra
     loaded = model.loaded()
     rows: list[dict[str, Any]] = []
     for country, right, other in _pairs(loaded, effort.units(loaded.facts, n, least=15), seed):
-        ids = loaded.tokenizer(_FRAME.format(country))["input_ids"]
-        own = set(_first_ids(loaded, f" {country}"))
-        good, bad = (_first_ids(loaded, f" {a}")[0] for a in (right, other))
+        shared, good, bad = fork(_ids(loaded, f" {right}"), _ids(loaded, f" {other}"))
+        ids = [*loaded.tokenizer(_FRAME.format(country))["input_ids"], *shared]
+        own = set(_ids(loaded, f" {country}"))
         difference, gradient = gradient_by_input(loaded.model, ids, good, bad)
         fall = occlusion(loaded.model, ids, good, bad)
         for position, token in enumerate(ids):
@@ -60,12 +61,23 @@ def contrasts(model: ModelHandle, n: int = PROMPTS, seed: int = 0) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def _first_ids(loaded: LoadedModel, text: str) -> list[int]:
+def _ids(loaded: LoadedModel, text: str) -> list[int]:
     return list(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
+def fork(first: list[int], second: list[int]) -> tuple[list[int], int, int]:
+    """Where two answers part: the ids that they share, and the first in which each differs.
+
+    Raises ValueError if one is the beginning of the other.
+    """
+    for i, (a, b) in enumerate(zip(first, second, strict=False)):
+        if a != b:
+            return first[:i], a, b
+    raise ValueError("one answer is the beginning of the other")
+
+
 def _pairs(loaded: LoadedModel, n: int, seed: int) -> list[tuple[str, str, str]]:
-    """Country, its capital and another capital with another first piece; France and Lyon first."""
+    """Country, its capital and another capital; France and Lyon first."""
     from internals.training.dataset import countries
 
     rng = np.random.default_rng([seed, 31])
@@ -75,12 +87,15 @@ def _pairs(loaded: LoadedModel, n: int, seed: int) -> list[tuple[str, str, str]]
     for k in order:
         country, capital = rows[int(k)]
         other = rows[int(order[(int(k) + 7) % len(rows)])][1]
-        first = _first_ids(loaded, f" {capital}")[0]
-        if country != "France" and first != _first_ids(loaded, f" {other}")[0]:
+        if country != "France" and _part(loaded, capital, other):
             found.append((country, capital, other))
-    if _first_ids(loaded, " Paris")[0] == _first_ids(loaded, " Lyon")[0]:
-        found = found[1:]  # both begin with the same piece: nothing to contrast
     return found[:n]
+
+
+def _part(loaded: LoadedModel, first: str, second: str) -> bool:
+    """Whether neither answer is the beginning of the other."""
+    a, b = _ids(loaded, f" {first}"), _ids(loaded, f" {second}")
+    return a[: len(b)] != b[: len(a)]
 
 
 def gradient_by_input(model: Any, ids: list[int], good: int, bad: int) -> tuple[float, np.ndarray]:
