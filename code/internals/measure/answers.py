@@ -29,6 +29,20 @@ def answer_scores(model: Any, pairs: Sequence[tuple[Sequence[int], Sequence[int]
         One row a pair: ``log_prob`` (natural, of all pieces jointly), ``vocab_rank`` (tokens more
         likely than the first piece), ``greedy`` (every piece is the first choice).
     """
+    table = piece_scores(model, pairs)
+    log_prob, worst = np.zeros(len(pairs)), np.zeros(len(pairs), int)
+    np.add.at(log_prob, table["pair"], table["log_prob"])
+    np.maximum.at(worst, table["pair"], table["rank"])
+    first = table.groupby("pair")["rank"].first().reindex(range(len(pairs)), fill_value=-1)
+    return pd.DataFrame({"log_prob": log_prob, "vocab_rank": first, "greedy": worst == 0})
+
+
+def piece_scores(model: Any, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> pd.DataFrame:
+    """Score every piece of the answers given its question and the pieces before it.
+
+    Arguments as in `answer_scores`. One row a piece, pieces of a pair in order: ``pair``,
+    ``log_prob`` (natural), ``rank`` (tokens more likely than it).
+    """
     places: dict[tuple[int, ...], list[tuple[int, int, int]]] = {}
     for i, (question, answer) in enumerate(pairs):
         context = (*question, *answer[:-1])
@@ -36,15 +50,11 @@ def answer_scores(model: Any, pairs: Sequence[tuple[Sequence[int], Sequence[int]
         queries += [(i, len(question) - 1 + j, token) for j, token in enumerate(answer)]
     contexts = list(places)
     budget = max(256, _NUMBERS_HELD // model.config.vocab_size)
-    log_prob, worst = np.zeros(len(pairs)), np.zeros(len(pairs), int)
-    first = np.full(len(pairs), -1)
+    rows: list[tuple[int, float, int]] = []
     for group in batches([len(c) for c in contexts], budget):
-        scored = _score(model, [contexts[k] for k in group], [places[contexts[k]] for k in group])
-        for i, lp, rank in scored:
-            log_prob[i] += lp
-            first[i] = rank if first[i] < 0 else first[i]
-            worst[i] = max(worst[i], rank)
-    return pd.DataFrame({"log_prob": log_prob, "vocab_rank": first, "greedy": worst == 0})
+        rows += _score(model, [contexts[k] for k in group], [places[contexts[k]] for k in group])
+    table = pd.DataFrame(rows, columns=["pair", "log_prob", "rank"])
+    return table.sort_values("pair", kind="stable", ignore_index=True)
 
 
 def _score(
