@@ -112,9 +112,6 @@ def train(
     twins: Annotated[
         bool, typer.Option(help="Only the tiny paired runs of norms and heads.")
     ] = False,
-    go_on: Annotated[
-        bool, typer.Option(help="From the shipped weights: only the rounds that they lack.")
-    ] = False,
 ) -> None:
     """Train the embedded models again from their recipe."""
     from internals.training.recipe import train_models, train_smoke, train_twins
@@ -124,7 +121,7 @@ def train(
     elif twins:
         train_twins(corpus=corpus, work=work)
     else:
-        train_models(model, corpus=corpus, work=work, go_on=go_on)
+        train_models(model, corpus=corpus, work=work)
 
 
 @app.command()

@@ -208,13 +208,14 @@ def training_loss(run: Path, step: int, over: int = 50) -> dict[str, float]:
     return {"train_bits_per_token": float(part["loss_nats"].mean() / math.log(2))}
 
 
-def snapshots(run: Path, step0: int = 0, tokens0: int = 0) -> pd.DataFrame:
+def snapshots(run: Path) -> pd.DataFrame:
     """The kept moments of all rounds of a run: ``round``, ``step``, ``tokens``, ``folder``.
 
-    Steps and tokens of a round count on from the rounds before it, those of the first from
-    ``step0`` and ``tokens0``; ``first_step`` is the last step before the round.
+    Steps and tokens of a round count on from the rounds before it; ``first_step`` is the last
+    step before the round.
     """
     rows = []
+    step0 = tokens0 = 0
     for folder in sorted(run.glob("round-*"), key=lambda p: int(p.name.split("-")[1])):
         kept = sorted(p for p in (folder / "snapshots").iterdir() if p.suffix != ".new")
         moments = [tuple(map(int, p.name.split("-"))) for p in kept]
@@ -227,16 +228,12 @@ def snapshots(run: Path, step0: int = 0, tokens0: int = 0) -> pd.DataFrame:
 
 
 def training_log(
-    run: Path,
-    dataset: Path,
-    report: Callable[[int, int], None] | None = None,
-    before: pd.DataFrame | None = None,
+    run: Path, dataset: Path, report: Callable[[int, int], None] | None = None
 ) -> pd.DataFrame:
     """The probes of every snapshot: ``round``, ``step``, ``tokens`` and a column for each probe.
 
     The probes of a snapshot are kept beside its weights, so that a longer run probes only what is
-    new. ``report`` is told how many snapshots are done, of how many. ``before`` is the log of earlier
-    rounds whose snapshots are gone; the new rows follow it.
+    new. ``report`` is told how many snapshots are done, of how many.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -244,8 +241,7 @@ def training_log(
     held_out = held_out_documents(dataset / "heldout.jsonl")
     exposure = pd.read_csv(dataset / "exposure.csv", keep_default_na=False)
     rows = []
-    ends = (0, 0) if before is None else tuple(before[["step", "tokens"]].iloc[-1])
-    moments = snapshots(run, *map(int, ends))
+    moments = snapshots(run)
     for moment in moments.itertuples():
         folder: Path = moment.folder
         file = folder / "probes.json"
@@ -257,5 +253,4 @@ def training_log(
         rows.append(row | json.loads(file.read_text("utf-8")))
         if report:
             report(len(rows), len(moments))
-    log = pd.DataFrame(rows)
-    return log if before is None else pd.concat([before, log], ignore_index=True)
+    return pd.DataFrame(rows)

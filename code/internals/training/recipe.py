@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from internals.errors import UserError
-from internals.paths import MODELS
 from internals.training.trainer import Progress, Recipe, even, log_spaced, train
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CONTEXT = 512
 NAMES = ("fable-gpt2", "fable-llama")
@@ -26,42 +20,9 @@ TARGET_TOKENS = 13_800_000
 ROUNDS = (
     Recipe(),
     Recipe(seed=1, muon_lr=0.015, adam_lr=0.002, decay_share=0.9, last_share=0.3),
-    Recipe(seed=2, muon_lr=0.01, adam_lr=0.0012, decay_share=0.95, last_share=0.4),
 )
 """One pass over the stream each, in another order; a round starts from the weights before it, with
 a new warm-up and a lower peak."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """Weights from which training goes on, and the rounds that they have behind them."""
-
-    folder: Path
-    passes: int
-    log: pd.DataFrame
-    """Probes of the rounds behind (:func:`internals.training.probes.training_log`)."""
-    hours: float
-
-    @classmethod
-    def shipped(cls, name: str, dataset: Path) -> Start:
-        """The shipped weights of ``name``.
-
-        Raises:
-            UserError: if they were trained with another tokenizer than that of ``dataset``.
-        """
-        import pandas as pd
-
-        folder = MODELS / name
-        if (folder / "tokenizer.json").read_bytes() != (
-            dataset / "tokenizer" / "tokenizer.json"
-        ).read_bytes():
-            raise UserError(
-                f"{folder} was trained on other data than {dataset} (the tokenizers differ), so "
-                "its training cannot go on there; train from the beginning instead."
-            )
-        record = json.loads((folder / "training.json").read_text("utf-8"))
-        log = pd.read_csv(folder / "training_log.csv")
-        return cls(folder, int(record["passes"]), log, float(record["hours"]))
 
 
 def new_model(name: str, vocab_size: int, *, d_model: int = 256, n_layers: int = 4) -> Any:
@@ -106,30 +67,22 @@ def train_one(
     run: Path,
     rounds: tuple[Recipe, ...] = ROUNDS,
     *,
-    start: Start | None = None,
     threads: int | None = None,
     compiled: bool = False,
     report: Callable[[Progress], None] | None = None,
     **sizes: int,
 ) -> Any:
-    """Train one model on a data set; checkpoint and snapshots of a round lie in ``run/round-N``.
-
-    With ``start`` the rounds that its weights have behind them are left out.
-    """
+    """Train one model on a data set; checkpoint and snapshots of a round lie in ``run/round-N``."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     if threads:
         torch.set_num_threads(threads)
     stream = np.fromfile(dataset / "train.bin", np.uint16)
     tokenizer = AutoTokenizer.from_pretrained(dataset / "tokenizer")
-    if start:
-        model = AutoModelForCausalLM.from_pretrained(start.folder, dtype=torch.float32)
-    else:
-        model = new_model(name, len(tokenizer), **sizes)
+    model = new_model(name, len(tokenizer), **sizes)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    passed = start.passes if start else 0
-    for number, recipe in enumerate(rounds[passed:], start=passed + 1):
+    for number, recipe in enumerate(rounds, start=1):
         folder = run / f"round-{number}"
         train(
             model,
@@ -188,16 +141,13 @@ def save_half(model: Any, folder: Path) -> None:
     new.rename(folder)
 
 
-def train_models(
-    which: str, *, corpus: Path | None, work: Path, seed: int = 0, go_on: bool = False
-) -> None:
+def train_models(which: str, *, corpus: Path | None, work: Path, seed: int = 0) -> None:
     """From a corpus to both model folders: data set, training, probes, export.
 
     Args:
         which: one of :data:`NAMES`, or ``both``.
         corpus: folder of free text; without it only generated text is used.
         work: folder for data set and checkpoints; a stopped run goes on from there.
-        go_on: start from the shipped weights and do only the rounds that they lack.
 
     Raises:
         UserError: for an unknown name or an incomplete corpus.
@@ -207,11 +157,7 @@ def train_models(
         raise UserError(f"There is no recipe for {unknown.pop()}; known are {', '.join(NAMES)}.")
     dataset = _dataset(corpus, work, seed)
     for name in names:
-        start = Start.shipped(name, dataset) if go_on else None
-        if start and start.passes >= len(ROUNDS):
-            print(f"{name} has all {len(ROUNDS)} rounds behind it; nothing to do.", flush=True)
-            continue
-        finish(name, dataset, work / name, start)
+        finish(name, dataset, work / name)
 
 
 def train_twins(*, corpus: Path | None, work: Path, seed: int = 0) -> None:
@@ -234,7 +180,7 @@ def _dataset(corpus: Path | None, work: Path, seed: int) -> Path:
     return dataset
 
 
-def finish(name: str, dataset: Path, run: Path, start: Start | None = None) -> Path:
+def finish(name: str, dataset: Path, run: Path) -> Path:
     """Train (or go on with) one model, probe its snapshots and export it."""
     import time
 
@@ -245,10 +191,10 @@ def finish(name: str, dataset: Path, run: Path, start: Start | None = None) -> P
     began = time.monotonic()
     with _bar(name) as report:
         model = train_one(
-            name, dataset, run, start=start, compiled=shutil.which("c++") is not None, report=report
+            name, dataset, run, compiled=shutil.which("c++") is not None, report=report
         )
-    hours = _spent(run, time.monotonic() - began) + (start.hours if start else 0)
-    log = training_log(run, dataset, before=start.log if start else None)
+    hours = _spent(run, time.monotonic() - began)
+    log = training_log(run, dataset)
     cost = {"tokens": int(log["tokens"].iloc[-1]), "hours": hours, "machine": cpu_name()}
     folder = export(model, name, dataset, log, cost)
     export_tables(dataset)
