@@ -11,6 +11,8 @@ from transformers import (
     GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     OPTConfig,
     OPTForCausalLM,
 )
@@ -68,7 +70,23 @@ def _opt():
     )
 
 
-@pytest.fixture(scope="module", params=[_gpt2, _llama, _neox, _opt])
+def _mistral():
+    """Layers that look at the last six tokens only, so that the cache drops the others."""
+    return MistralForCausalLM(
+        MistralConfig(
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            vocab_size=VOCAB,
+            max_position_embeddings=40,
+            sliding_window=6,
+        )
+    )
+
+
+@pytest.fixture(scope="module", params=[_gpt2, _llama, _neox, _opt, _mistral])
 def model(request):
     torch.manual_seed(0)
     model = request.param().eval()
@@ -104,6 +122,23 @@ def test_greedy_tokens_are_those_of_the_library(model, prompt, cached):
 def test_a_left_padded_batch_gives_what_each_prompt_gives_alone(model, cached):
     alone = tuple(generate(model, [p], 10).ids[0] for p in PROMPTS)
     assert generate(model, PROMPTS, 10, cached=cached).ids == alone
+
+
+def test_a_repetition_penalty_gives_the_text_of_the_library(model):
+    sampler = Sampler("greedy, penalty", greedy=True, penalty=1.4)
+    for prompt in PROMPTS:
+        theirs = model.generate(
+            torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+            max_new_tokens=12,
+            do_sample=False,
+            repetition_penalty=1.4,
+            eos_token_id=-1,
+            pad_token_id=0,
+        )[0, len(prompt) :].tolist()
+        assert generate(model, [prompt], 12, sampler=sampler).ids == (tuple(theirs),)
+    alone = tuple(generate(model, [p], 8, sampler=sampler).ids[0] for p in PROMPTS)
+    assert generate(model, PROMPTS, 8, sampler=sampler).ids == alone, "padding is never penalised"
 
 
 def test_the_same_seed_gives_the_same_text_and_another_seed_another(model):

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from internals.generation import sampling as s
+from tiny_models import build
 
 LOGITS = torch.randn(6, 40, generator=torch.Generator().manual_seed(0)) * 3
 rows = st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=30).map(
@@ -147,6 +148,44 @@ def test_draws_have_the_frequencies_of_their_probabilities(sampler):
     assert result.pvalue > 0.001
 
 
+def test_all_rules_together_act_in_the_order_of_the_library():
+    """The library's `generate` hands out its logits before and after all its processors."""
+    settings_of = {"temperature": 1.3, "top_k": 12, "top_p": 0.9, "min_p": 0.02, "typical_p": 0.8}
+    made = build("gpt2").generate(
+        torch.tensor([[5, 6, 7], [9, 1, 2]]),
+        attention_mask=torch.ones(2, 3, dtype=torch.long),
+        do_sample=True,
+        max_new_tokens=1,
+        return_dict_in_generate=True,
+        output_scores=True,
+        output_logits=True,
+        pad_token_id=0,
+        **settings_of,
+    )
+    ours = s.Sampler("all", **settings_of).rule()(made.logits[0].float())
+    assert kept(ours).sum() < 2 * 12, "the rules remove something"
+    torch.testing.assert_close(ours, made.scores[0].float())
+
+
+def test_a_penalty_reads_the_text_of_each_row():
+    seen = torch.tensor([[1, 2, 2], [0, 0, 0]])
+    logits = torch.tensor([[1.0, 2.0, -1.0], [1.0, 2.0, -1.0]])
+    expected = torch.tensor([[1.0, 1.0, -2.0], [0.5, 2.0, -1.0]])
+    assert torch.equal(s.repetition_penalty(2, seen)(logits), expected)
+    assert torch.equal(s.repetition_penalty(2, [])(logits), logits)
+    sampler = s.Sampler("once", greedy=True, penalty=3.0)
+    assert sampler.choose(logits, seen=seen).tolist() == [0, 1]
+    with pytest.raises(ValueError, match="needs the tokens seen"):
+        sampler.choose(logits)
+
+
+def test_many_draws_of_a_row_are_independent_of_the_other_rows():
+    """Each row is drawn from its own distribution: all mass on one token gives that token."""
+    logits = torch.full((3, 4), -math.inf)
+    logits[[0, 1, 2], [2, 0, 3]] = 0.0
+    assert s.draws(logits, 5).tolist() == [[2] * 5, [0] * 5, [3] * 5]
+
+
 def test_greedy_takes_the_lowest_of_equal_ids():
     assert s.Sampler("greedy", greedy=True).choose(torch.tensor([[0.0, 2.0, 2.0]])).tolist() == [1]
 
@@ -163,6 +202,15 @@ def test_a_low_temperature_is_greedy():
         (lambda: s.temperature(math.nan), "must be a positive number, but is nan"),
         (lambda: s.top_k(0), "at least 1, but is 0"),
         (lambda: s.top_k(2.5), "at least 1, but is 2.5"),
+        (lambda: s.top_k(math.nan), "at least 1, but is nan"),
+        (lambda: s.top_k(math.inf), "at least 1, but is inf"),
+        (lambda: s.top_p(math.nan), "above 0 and at most at 1, but is nan"),
+        (lambda: s.Sampler("cold", temperature=0), "for T = 0 use greedy"),
+        (lambda: s.Sampler("none", top_k=0), "at least 1, but is 0"),
+        (lambda: s.Sampler("all", top_p=1.5), "but is 1.5"),
+        (lambda: s.Sampler("again", penalty=0), "positive number, but is 0"),
+        (lambda: s.argmax(torch.tensor([[math.nan, 1.0]])), "not numbers"),
+        (lambda: s.draw(torch.tensor([[0.0, math.inf]])), "not numbers"),
         (lambda: s.top_p(0), "above 0 and at most at 1, but is 0"),
         (lambda: s.top_p(1.2), "above 0 and at most at 1, but is 1.2"),
         (lambda: s.min_p(-0.1), "between 0 and 1, but is -0.1"),

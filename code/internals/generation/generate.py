@@ -6,8 +6,9 @@ Axes: ``batch`` prompts, ``seq`` tokens, ``vocab`` vocabulary entries.
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,16 @@ class Padded:
     def positions(self) -> Tensor:
         """``(batch, seq)``: 0 at the first real token; padding repeats 0 and is masked."""
         return (self.mask.cumsum(dim=-1) - 1).clamp(min=0)
+
+    @property
+    def padded(self) -> bool:
+        """Whether any row is shorter than the others."""
+        return not bool(self.mask.all())
+
+    def real_ids(self) -> Tensor:
+        """``(batch, seq)``: the ids with padding replaced by the last real token of the row, so
+        that a rule on the tokens seen so far never meets a token that is not in the text."""
+        return self.ids.where(self.mask.bool(), self.ids[:, -1:])
 
 
 def pad_left(prompts: Sequence[Sequence[int]], pad_id: int, device: Any = None) -> Padded:
@@ -98,20 +109,23 @@ def generate(
     """
     import torch
 
-    _check_length(model, prompts, n_new)
+    check_length(model, prompts, n_new)
     pad_id = 0 if end_id is None else end_id
     batch = pad_left(prompts, pad_id, model.device)
     generator = torch.Generator(model.device).manual_seed(seed)
     running = torch.ones(len(prompts), dtype=torch.bool, device=model.device)
     new: list[Tensor] = []
     processed = 0
+    seen = batch.real_ids() if sampler.penalty is not None else None
     for logits, n_processed in _steps(model, batch, new, cached):
         processed += n_processed
-        token = sampler.choose(logits.float(), generator)
+        token = sampler.choose(logits.float(), generator, seen)
         if end_id is not None:
             token = token.where(running, end_id)
             running = running & (token != end_id)
         new.append(token)
+        if seen is not None:
+            seen = torch.cat([seen, token[:, None]], dim=1)
         if on_tokens:
             on_tokens(token.tolist())
         if len(new) == n_new or not running.any():
@@ -119,7 +133,7 @@ def generate(
     return _collect(torch.stack(new, dim=1), end_id, processed)
 
 
-def _check_length(model: Any, prompts: Sequence[Sequence[int]], n_new: int) -> None:
+def check_length(model: Any, prompts: Sequence[Sequence[int]], n_new: int) -> None:
     if n_new < 1:
         raise GenerationError(f"At least one new token must be asked for, not {n_new}.")
     longest = max(map(len, prompts), default=0)
@@ -147,24 +161,12 @@ def _steps(
     import torch
     from transformers import DynamicCache
 
-    accepted = inspect.signature(model.forward).parameters
     cache = DynamicCache(config=model.config) if cached else None
     ids, mask, positions = batch.ids, batch.mask, batch.positions
     one = torch.ones_like(mask[:, :1])
-    # An unpadded batch needs no mask: plain causal attention takes the faster kernels.
-    padded = not bool(mask.all())
+    padded = batch.padded
     while True:
-        arguments: dict[str, Any] = {"input_ids": ids, "use_cache": cached}
-        if padded:
-            arguments |= {"attention_mask": mask}
-            if "position_ids" in accepted:
-                arguments |= {"position_ids": positions}
-        if cached:
-            arguments |= {"past_key_values": cache}
-        if "logits_to_keep" in accepted:
-            arguments |= {"logits_to_keep": 1}
-        with torch.inference_mode():
-            logits = model(**arguments).logits[:, -1]
+        logits = next_logits(model, ids, mask if padded else None, positions, cache)
         yield logits, ids.numel()
         last = new[-1].unsqueeze(1)
         mask = torch.cat([mask, one], dim=1)
@@ -172,6 +174,37 @@ def _steps(
         # With a cache only the new token goes in; its keys and values join those of the others.
         ids = last if cached else torch.cat([ids, last], dim=1)
         positions = following if cached else torch.cat([positions, following], dim=1)
+
+
+def next_logits(
+    model: Any, ids: Tensor, mask: Tensor | None, positions: Tensor, cache: Any
+) -> Tensor:
+    """``(batch, vocab)`` logits after the last column of ``ids``, whose places are ``positions``.
+
+    ``mask`` covers what lies in ``cache`` too; None for rows without padding, since plain causal
+    attention takes the faster kernels.
+    """
+    import torch
+
+    kind: Hashable = type(model)
+    accepted = _accepted(kind)
+    arguments: dict[str, Any] = {"input_ids": ids, "use_cache": cache is not None}
+    if mask is not None:
+        arguments |= {"attention_mask": mask}
+        if "position_ids" in accepted:
+            arguments |= {"position_ids": positions}
+    if cache is not None:
+        arguments |= {"past_key_values": cache}
+    if "logits_to_keep" in accepted:
+        arguments |= {"logits_to_keep": 1}
+    with torch.inference_mode():
+        return model(**arguments).logits[:, -1]
+
+
+@functools.cache
+def _accepted(kind: Hashable) -> frozenset[str]:
+    """Names of the arguments of the forward pass of a class of models."""
+    return frozenset(inspect.signature(kind.forward).parameters)  # type: ignore[attr-defined]
 
 
 def _collect(new: Tensor, end_id: int | None, processed: int) -> Generated:

@@ -39,7 +39,7 @@ def temperature(t: float) -> Rule:
 
 def top_k(k: int) -> Rule:
     """Keep the ``k`` largest logits (Fan et al. 2018); ties with the k-th are kept as well."""
-    if k < 1 or k != int(k):
+    if not (math.isfinite(k) and k >= 1 and k == int(k)):
         raise SamplingError(
             f"top-k needs a whole number of at least 1, but is {k}; to switch it off, leave it out."
         )
@@ -120,18 +120,22 @@ def typical_p(p: float) -> Rule:
     return rule
 
 
-def repetition_penalty(penalty: float, seen: Sequence[int]) -> Rule:
+def repetition_penalty(penalty: float, seen: Sequence[int] | Tensor) -> Rule:
     """Divide positive and multiply negative logits of tokens already ``seen`` by ``penalty``
-    (Keskar et al. 2019). Unlike the other rules it depends on the zero of the logits."""
+    (Keskar et al. 2019). Unlike the other rules it depends on the zero of the logits.
+
+    ``seen``: ``(tokens,)`` for all rows, or ``(batch, tokens)`` with a text for each row.
+    """
     if not (penalty > 0 and math.isfinite(penalty)):
         raise SamplingError(f"The repetition penalty must be a positive number, but is {penalty}.")
-    ids = sorted(set(seen))
 
     def rule(logits: Tensor) -> Tensor:
-        changed = logits.clone()
-        part = logits[..., ids]
-        changed[..., ids] = (part / penalty).where(part > 0, part * penalty)
-        return changed
+        import torch
+
+        ids = torch.as_tensor(seen, dtype=torch.long, device=logits.device)
+        ids = ids.expand(*logits.shape[:-1], ids.shape[-1])
+        part = logits.gather(-1, ids)
+        return logits.scatter(-1, ids, (part / penalty).where(part > 0, part * penalty))
 
     return rule
 
@@ -149,25 +153,49 @@ def compose(*rules: Rule) -> Rule:
 
 @dataclass(frozen=True)
 class Sampler:
-    """A named decoding strategy: greedy, or a draw after rules in the order T, k, p."""
+    """A named decoding strategy: greedy, or a draw after rules.
+
+    Their order is temperature, top-k, top-p, min-p, typical-p, as in the library. The repetition
+    penalty comes before all of them and works on greedy decoding too. Parameters outside their
+    range raise `SamplingError` at once.
+    """
 
     name: str
     greedy: bool = False
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    penalty: float | None = None
+    """Repetition penalty; needs the tokens seen so far."""
+
+    def __post_init__(self) -> None:
+        self.rule()
+        if self.penalty is not None:
+            repetition_penalty(self.penalty, ())
 
     def rule(self) -> Rule:
-        """The rules of this strategy as one."""
-        parts: list[Rule] = [temperature(self.temperature)]
+        """The rules of this strategy as one, the repetition penalty apart."""
+        parts = [temperature(self.temperature)]
         if self.top_k is not None:
             parts.append(top_k(self.top_k))
-        if self.top_p is not None:
-            parts.append(top_p(self.top_p))
+        for rule, p in ((top_p, self.top_p), (min_p, self.min_p), (typical_p, self.typical_p)):
+            if p is not None:
+                parts.append(rule(p))
         return compose(*parts)
 
-    def choose(self, logits: Tensor, generator: Generator | None = None) -> Tensor:
-        """The next token of each row: ``(batch, vocab) -> (batch,)``."""
+    def choose(
+        self, logits: Tensor, generator: Generator | None = None, seen: Tensor | None = None
+    ) -> Tensor:
+        """The next token of each row: ``(batch, vocab) -> (batch,)``.
+
+        ``seen``: ``(batch, tokens)`` so far, read by the repetition penalty alone.
+        """
+        if self.penalty is not None:
+            if seen is None:
+                raise ValueError("a repetition penalty needs the tokens seen so far")
+            logits = repetition_penalty(self.penalty, seen)(logits)
         if self.greedy:
             return argmax(logits)
         return draw(self.rule()(logits), generator)
@@ -175,36 +203,45 @@ class Sampler:
 
 def argmax(logits: Tensor) -> Tensor:
     """Greedy choice ``(..., vocab) -> (...)``; among equal logits the lowest id."""
-    _check(logits)
-    import torch
-
-    # torch.argmax does not promise which of several maxima it returns.
-    places = torch.arange(logits.shape[-1], device=logits.device)
-    best = logits == logits.max(dim=-1, keepdim=True).values
-    return places.where(best, logits.shape[-1]).min(dim=-1).values
+    best, place = logits.max(dim=-1)  # the first of several maxima, as torch documents
+    _check(best)
+    return place
 
 
 def draw(logits: Tensor, generator: Generator | None = None) -> Tensor:
-    """One token of each row by its probability: ``(batch, vocab) -> (batch,)``.
+    """One token of each row by its probability: ``(batch, vocab) -> (batch,)``."""
+    return draws(logits, 1, generator).squeeze(-1)
+
+
+def draws(logits: Tensor, n: int, generator: Generator | None = None) -> Tensor:
+    """``n`` independent tokens of each row by their probability: ``(batch, vocab) -> (batch, n)``.
 
     The first token whose cumulative probability exceeds a uniform number, so that a token without
     probability is never drawn; ten times faster than `torch.multinomial` on a CPU.
     """
     import torch
 
-    _check(logits)
+    check_logits(logits)
     mass = logits.double().softmax(dim=-1).cumsum(dim=-1)
     uniform = torch.rand(
-        mass.shape[:-1], generator=generator, device=mass.device, dtype=torch.float64
+        (*mass.shape[:-1], n), generator=generator, device=mass.device, dtype=torch.float64
     )
     # The total is one up to rounding; scaled by it, the number stays below the last entry.
-    return torch.searchsorted(mass, (uniform * mass[..., -1])[..., None], right=True).squeeze(-1)
+    return torch.searchsorted(mass, uniform * mass[..., -1:], right=True)
 
 
-def _check(logits: Tensor) -> None:
-    if logits.isnan().any():
-        raise SamplingError(
-            "The model gave logits that are not numbers (NaN); load it in float32 and try again."
-        )
-    if (logits.max(dim=-1).values == -math.inf).any():
+def check_logits(logits: Tensor) -> None:
+    """Raise `SamplingError` unless every row of ``(..., vocab)`` logits has a finite maximum."""
+    _check(logits.max(dim=-1).values)
+
+
+def _check(best: Tensor) -> None:
+    """Refuse rows whose largest logit is no number; a NaN anywhere makes the largest NaN."""
+    if bool(best.isfinite().all()):
+        return
+    if bool((best == -math.inf).any()):
         raise SamplingError("Every token was removed by the sampling rules; loosen one of them.")
+    raise SamplingError(
+        "The model gave logits that are not numbers (NaN or infinite); load it in float32 and try "
+        "again."
+    )
