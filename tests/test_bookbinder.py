@@ -47,14 +47,22 @@ def pdf_text(book) -> str:
 def test_every_chapter_has_its_page_and_every_link_leads_somewhere(book):
     assert list(_site(book)) == []
     pages = {p.name for p in book.rglob("*.html")}
-    assert pages == {"index.html", "one.html", "two.html", "app.html", "references.html"}
+    assert pages == {
+        "index.html",
+        "one.html",
+        "two.html",
+        "three.html",
+        "app.html",
+        "references.html",
+    }
 
 
 def test_the_sidebar_lists_all_chapters_and_marks_the_current_one(page):
     lines = page.select("#sidebar li")
     texts = [" ".join(line.stripped_strings) for line in lines]
     assert texts == [
-        *("Home", "First part", "1 One", "2 Two", "Appendices", "A Appendix one", "References")
+        *("Home", "First part", "1 One", "2 Two", "3 Three"),
+        *("Appendices", "A Appendix one", "References"),
     ]
     assert [a.get_text(" ", strip=True) for a in page.select("[aria-current]")] == ["1 One"]
 
@@ -81,6 +89,57 @@ def test_references_have_the_text_and_the_goal_of_what_they_name(page):
     assert links["app.html#sec-inner"] == "Section\u00a0A.1"
     assert links["app.html#sec-app"] == "Appendix\u00a0A"
     assert not page.select("a[target]")
+
+
+@pytest.fixture(scope="module")
+def three(book) -> BeautifulSoup:
+    return BeautifulSoup((book / "report/three.html").read_text("utf-8"), "html.parser")
+
+
+def test_references_take_the_words_that_the_author_gives(three):
+    found = [a.get_text().replace("\u00a0", " ") for a in three.select("a.bb-xref")]
+    assert found == [
+        *("Equation 3.1", "Eq. 3.1", "Section 1.1", "see 3.2", "Section 1.1", "Equation 3.1"),
+        *("Listing 3.1", "Figure 3.1"),
+    ]
+    assert "see\u00a03.2, last line" in three.get_text()
+
+
+def test_formulas_and_listings_are_numbered_wherever_they_stand(three):
+    equation = three.select_one("#eq-inside")
+    assert "(3.1)" in equation.get_text()
+    assert equation.find_previous_sibling("p").get_text().strip() == "In a sentence"
+    assert equation.find_next_sibling("p").get_text().startswith("a formula can be numbered")
+    captions = [" ".join(c.get_text().split()) for c in three.select(".lst figcaption")]
+    assert captions == ["Listing 3.1: An authored listing.", "Listing 3.2: A listing from a cell."]
+
+
+def test_the_small_things_of_the_text_arrive_on_the_page(three):
+    assert "An included sentence" in three.get_text()
+    assert three.select_one("#fig-alt img")["alt"] == "One red dot."
+    assert "A dot with a text of its own." in three.select_one("#fig-alt figcaption").get_text()
+    for selector in (
+        *("ul.task-list input[checked]", "ol ol", "dl dd", ".line-block", "blockquote", "hr"),
+        *("table li", ".bb-pagebreak", "aside.callout.tip.simple", ".aside", ".smallcaps"),
+        *("u", "mark", "del", "sub", "em", "strong", "p.only-web", ".listing code.sourceCode"),
+    ):
+        assert three.select_one(selector), selector
+    assert not three.select_one("aside.callout.tip .icon")
+    assert "Raw for paper" not in three.get_text()
+    headings = [h.get_text(" ", strip=True).rstrip(" #") for h in three.select("h2, h3")]
+    assert headings == ["3.1 Lists", "Not counted"]
+    assert three.select_one("meta[name=description]")["content"].startswith("Every small thing")
+
+
+def test_the_small_things_of_the_text_arrive_on_paper_and_in_the_notebook(pdf_text, notebook):
+    text = "\n".join(c.source for c in notebook.cells).replace("\u00a0", " ")
+    for words in ("Its definition.", "A quiet box.", "A remark at the side.", "Eq. 3.1"):
+        assert words in pdf_text
+        assert words in text
+    assert "Raw for paper." in pdf_text
+    assert "Raw for the web" not in pdf_text + text
+    assert "pagebreak" not in pdf_text + text
+    assert "A comment with" not in pdf_text
 
 
 def test_citations_lead_to_the_page_of_references(page, book):
@@ -209,6 +268,31 @@ def test_the_notebook_runs_again(book):
         ("# T\n\n```{python}\n#| cache: true\n1\n```\n", "“cache” has no effect"),
         ("---\ntitle: T\n", r"report/x\.qmd:1: the front matter is not closed"),
         ("# T\n\n{{< include gone.qmd >}}\n", r"report/gone\.qmd: this file is missing"),
+        ("---\ntitle: T\ncode-fold: true\n---\n", r"report/x\.qmd:3: .*code-fold"),
+        ("# T\n\n```{python echo=FALSE}\n1\n```\n", r"x\.qmd:3: a cell is opened by"),
+        ("# T\n\n```{{python}}\n1\n```\n", r"x\.qmd:3: a cell is opened by"),
+        ("# T\n\n```{.python filename='a.py'}\n1\n```\n", r"x\.qmd:3: .* without effect"),
+        ("# T\n\n```python\n1 # <1>\n```\n", r"x\.qmd:4: code annotations"),
+        ("# T\n\n```{python}\n#| lst-cap: a\n1\n```\n", r"x\.qmd:3: a listing needs both"),
+        ("# T\n\n```{python}\n#| layout-ncol: 2\n1\n```\n", r"x\.qmd:4: .*draw panels in one"),
+        ("# T\n\n```{mermaid}\nx\n```\n", r"x\.qmd:3: cells in “mermaid”"),
+        ("# T\n\nText `{r} 1`.\n", r"x\.qmd:3: inline code in “r”"),
+        ("# T\n\nA\n\n{{< meta title >}} b\n", r"x\.qmd:5: the shortcode “meta”"),
+        ("# T\n\nText {{< pagebreak >}}\n", r"x\.qmd:3: the shortcode “pagebreak”"),
+        ("# T\n\n::: {#thm-a}\nx\n:::\n", r"x\.qmd:3: blocks with a label like “thm-a”"),
+        ("# T\n\nSee @nte-a.\n", r"x\.qmd:3: references to “nte-a”"),
+        ("# T\n\n::: {layout-ncol=2}\nx\n:::\n", r"x\.qmd:3: the attribute “layout-ncol”"),
+        ("# T\n\n::: {.column-page}\nx\n:::\n", r"x\.qmd:3: the class “.column-page” of a block"),
+        ("# T\n\n::: callout-not\nx\n:::\n", r"x\.qmd:3: the class “.callout-not” of a block"),
+        (
+            "# T\n\n::: {.content-visible when-profile=x}\nx\n:::\n",
+            r"x\.qmd:3: the attribute “when-profile”",
+        ),
+        ("# T\n\n[x]{.kbd}\n", r"x\.qmd:3: the class “.kbd” of a span"),
+        ("# T\n\n## A {.appendix}\n", r"x\.qmd:3: the class “.appendix” of a heading"),
+        ("# T\n\n[x](y.html){target=_blank}\n", r"x\.qmd:3: the attribute “target” of a link"),
+        ("# T\n\n![x](y.png){.lightbox}\n", r"x\.qmd:3: the class “.lightbox” of a picture"),
+        ("# T\n\n: C {#tbl-a tbl-colwidths='[1,2]'}\n", r"x\.qmd:3: .*“tbl-colwidths”"),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_file_and_line(tmp_path, text, sentence):
@@ -231,14 +315,21 @@ def small_book(root: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("# T\n\n@fig-gone\n", "one.qmd: “@fig-gone” refers to nothing"),
-        ("# T\n\n[x](gone.qmd)\n", "leads to no chapter of the book"),
-        ("# T\n\n![x](gone.png)\n", "the picture gone.png is missing"),
-        ("# T\n\n::: {.magic}\nx\n:::\n", "the block class “.magic” is not known here"),
-        ("# T\n\n[@who2020]\n", "“@who2020” is cited, but no bibliography is named"),
+        ("# T\n\n@fig-gone\n", "one.qmd:3: “@fig-gone” refers to nothing"),
+        ("# T\n\n[x](gone.qmd)\n", "one.qmd:3: the link to gone.qmd leads to no chapter"),
+        ("# T\n\n![x](gone.png)\n", "one.qmd:3: the picture gone.png is missing"),
+        ("# T\n\n::: {.magic}\nx\n:::\n", "one.qmd:3: the class “.magic” of a block"),
+        ("# T\n\nA.\n\n[@who2020]\n", "one.qmd:5: “@who2020” is cited, but no bibliography"),
+        ("# T\n\n::: {#fig-a}\n![](x.png)\n:::\n", "one.qmd:4: the picture x.png is missing"),
+        ("# T\n\n## A {#sec-a}\n\n## B {#sec-a}\n", "one.qmd:3: the label “sec-a” is used twice"),
+        ("# T\n\n::: {#tbl-a}\nx\n:::\n", "one.qmd:3: “tbl-a” has no caption"),
         ("No title.\n", "a chapter needs a title"),
         ("# T\n\nText.\n::: {.column}\nx\n:::\n", "one.qmd:4: .* needs an empty line before it"),
-        ("# T\n\n::: {.panel-tabset}\nx\n:::\n", "a tab set must begin with a heading"),
+        ("# T\n\n::: {.panel-tabset}\nx\n:::\n", "one.qmd:3: a tab set must begin"),
+        (
+            "# T\n\n::: {#tbl-a}\n\n::: {#tbl-b}\nx\n\nIn.\n:::\n\nOut.\n:::\n",
+            "one.qmd:5: “tbl-b” stands inside “tbl-a”",
+        ),
     ],
 )
 def test_faults_of_a_chapter_name_the_file_and_keep_the_former_book(tmp_path, text, sentence):

@@ -15,17 +15,19 @@ from bookbinder.model import Chapter, Label, Node
 
 NAMES = {"fig": "Figure", "tbl": "Table", "lst": "Listing", "eq": "Equation", "sec": "Section"}
 _FLOAT = re.compile(r"(fig|tbl|lst)-.+")
-_REFERENCE = re.compile(r"(fig|tbl|lst|eq|sec)-.+")
+_FLOATS = ("Div", "Figure", "Table", "CodeBlock")
+_REFERENCE = re.compile(r"([Ff]ig|[Tt]bl|[Ll]st|[Ee]q|[Ss]ec)-.+")
 _EQUATION = re.compile(r"\{#(eq-[\w:.-]+)\}")
+_BLANKS = ("Space", "SoftBreak")
 _CALLOUT = re.compile(r"callout-(note|tip|warning|important|caution)")
-DEPTH = 3
-"""Deepest numbered heading."""
 
 
 @dataclass
 class Numbering:
     """What has been numbered so far, over all chapters."""
 
+    depth: int = 3
+    """Deepest numbered heading (``number-depth``)."""
     chapters: int = 0
     appendices: int = 0
     labels: dict[str, Label] = field(default_factory=dict)
@@ -41,7 +43,7 @@ def number_chapter(numbering: Numbering, chapter: Chapter) -> Chapter:
 
     def add(name: str, kind: str, label: str, title: str) -> None:
         if name in numbering.labels:
-            raise BookError(f"the label “{name}” is used twice.", chapter.path)
+            raise BookError(f"the label “{name}” is used twice.", chapter.path, needle=name)
         text = f"{NAMES[kind]} {label}".strip()
         if kind == "sec" and name == chapter.anchor:
             text = f"{'Appendix' if chapter.kind == 'appendix' else 'Chapter'} {label}"
@@ -54,11 +56,11 @@ def number_chapter(numbering: Numbering, chapter: Chapter) -> Chapter:
     def visit(node: Node) -> Any:
         kind = node["t"]
         if kind == "Header":
-            _number_header(node, number, sections, add)
-        elif kind in ("Div", "Figure", "Table") and _FLOAT.fullmatch(ast.ident_of(node)):
+            _number_header(node, number, sections, add, numbering.depth)
+        elif kind in _FLOATS and _FLOAT.fullmatch(ast.ident_of(node)):
             return _float(node, next_number, add, chapter.path)
         elif kind == "Para":
-            return _equation(node, next_number, add)
+            return _equations(node, next_number, add)
         elif kind == "Div" and any(_CALLOUT.fullmatch(c) for c in ast.classes_of(node)):
             return _callout(node)
         elif kind == "Div" and ast.has_class(node, "panel-tabset"):
@@ -114,7 +116,9 @@ def _chapter_number(numbering: Numbering, chapter: Chapter) -> str | None:
     return None
 
 
-def _number_header(node: Node, number: str | None, sections: list[int], add: Any) -> None:
+def _number_header(
+    node: Node, number: str | None, sections: list[int], add: Any, depth: int
+) -> None:
     level, _, title = node["c"]
     if ast.has_class(node, "unnumbered") or level < 2:
         return
@@ -122,7 +126,7 @@ def _number_header(node: Node, number: str | None, sections: list[int], add: Any
     sections += [0] * (level - 1 - len(sections))
     sections[level - 2] += 1
     label = ".".join([*([number] if number else []), *map(str, sections)])
-    shown = label if number and level <= DEPTH else ""
+    shown = label if number and level <= depth else ""
     if shown:
         ast.set_attr(node, "number", shown)
     if ast.ident_of(node).startswith("sec-"):
@@ -135,7 +139,15 @@ def _float(node: Node, next_number: Any, add: Any, path: str) -> Node:
     kind = name.split("-")[0]
     body, caption = _body_and_caption(node)
     if not caption:
-        raise BookError(f"“{name}” has no caption.", path)
+        raise BookError(f"“{name}” has no caption.", path, needle=name)
+    for inner in ast.descend(body):
+        if _FLOAT.fullmatch(ast.ident_of(inner)):
+            part = ast.ident_of(inner)
+            raise BookError(
+                f"“{part}” stands inside “{name}”, but figures within figures are not known here.",
+                path,
+                needle=part,
+            )
     number = next_number(kind)
     add(name, kind, number, ast.to_text(caption))
     inner = ast.div(body, classes=["bb-body"])
@@ -151,6 +163,10 @@ def _body_and_caption(node: Node) -> tuple[list[Node], list[Node]]:
         if blocks and blocks[-1]["t"] in ("Para", "Plain") and len(blocks) > 1:
             return blocks[:-1], blocks[-1]["c"]
         return blocks, []
+    if kind == "CodeBlock":
+        caption = ast.text(ast.get(node, "lst-cap") or "") if ast.get(node, "lst-cap") else []
+        (_, classes, _), code = node["c"]
+        return [{"t": "CodeBlock", "c": [ast.make_attr("", classes), code]}], caption
     caption = node["c"][1]
     long = caption[1]
     inlines = long[0]["c"] if long else []
@@ -161,17 +177,46 @@ def _body_and_caption(node: Node) -> tuple[list[Node], list[Node]]:
     return [node], inlines
 
 
-def _equation(node: Node, next_number: Any, add: Any) -> Any:
-    """``$$…$$ {#eq-x}`` becomes a numbered equation."""
-    inlines = [n for n in node["c"] if n["t"] not in ("Space", "SoftBreak")]
-    if len(inlines) != 2 or inlines[0]["t"] != "Math" or inlines[1]["t"] != "Str":
-        return True
-    found = _EQUATION.fullmatch(inlines[1]["c"])
-    if not found:
-        return True
-    number = next_number("eq")
-    add(found[1], "eq", number, "")
-    return ast.para([ast.span([inlines[0]], found[1], ["bb-equation"], number=number)])
+def _equations(node: Node, next_number: Any, add: Any) -> Any:
+    """``$$…$$ {#eq-x}`` becomes a numbered equation, also in the middle of a paragraph."""
+    inlines = node["c"]
+    parts: list[Node] = []
+    rest: list[Node] = []
+    at = 0
+    while at < len(inlines):
+        end, name = _labelled(inlines, at)
+        if name:
+            parts += _paragraph(rest)
+            number = next_number("eq")
+            add(name, "eq", number, "")
+            equation = ast.span([inlines[at]], name, ["bb-equation"], number=number)
+            parts.append(ast.para([equation]))
+            rest = []
+        else:
+            rest.append(inlines[at])
+        at = end
+    return [*parts, *_paragraph(rest)] if parts else True
+
+
+def _labelled(inlines: list[Node], at: int) -> tuple[int, str]:
+    """End of what begins at ``at``, and the label if it is a displayed formula that has one."""
+    math = inlines[at]
+    if math["t"] != "Math" or math["c"][0]["t"] != "DisplayMath":
+        return at + 1, ""
+    end = at + 1
+    while end < len(inlines) and inlines[end]["t"] in _BLANKS:
+        end += 1
+    mark = inlines[end]["c"] if end < len(inlines) and inlines[end]["t"] == "Str" else ""
+    found = _EQUATION.fullmatch(mark)
+    return (end + 1, found[1]) if found else (at + 1, "")
+
+
+def _paragraph(inlines: list[Node]) -> list[Node]:
+    while inlines and inlines[0]["t"] in _BLANKS:
+        inlines = inlines[1:]
+    while inlines and inlines[-1]["t"] in _BLANKS:
+        inlines = inlines[:-1]
+    return [ast.para(inlines)] if inlines else []
 
 
 def _callout(node: Node) -> Node:
@@ -190,6 +235,8 @@ def _callout(node: Node) -> Node:
         ast.ident_of(node),
         ["bb-callout", kind],
         collapse=ast.get(node, "collapse") or "",
+        icon=ast.get(node, "icon") or "true",
+        appearance=ast.get(node, "appearance") or "default",
     )
 
 
@@ -204,7 +251,9 @@ def _tabset(node: Node, path: str) -> Node:
             tabs[-1]["c"][1][1]["c"][1].append(block)
         else:
             raise BookError(
-                "a tab set must begin with a heading, the title of its first tab.", path
+                "a tab set must begin with a heading, the title of its first tab.",
+                path,
+                needle="panel-tabset",
             )
     return ast.div(tabs, ast.ident_of(node), ["bb-tabset"])
 
@@ -222,16 +271,24 @@ def apply_references(chapter: Chapter, numbering: Numbering) -> Chapter:
         for i, citation in enumerate(node["c"][0]):
             found += ast.text(", ") if i else []
             found.append(_reference(citation, numbering, chapter.path))
+            found += citation["citationSuffix"]
         return found
 
     return replace(chapter, blocks=tuple(ast.walk(list(chapter.blocks), visit)))
 
 
 def _reference(citation: dict[str, Any], numbering: Numbering, path: str) -> Node:
-    name = citation["citationId"]
+    """``@fig-x`` as a link; ``[Fig. @fig-x, left]`` takes the author's words for the name."""
+    given = citation["citationId"]
+    name = given[0].lower() + given[1:]
     label = numbering.labels.get(name)
     if label is None:
-        raise BookError(f"“@{name}” refers to nothing; no such label is in the book.", path)
-    bare = citation["citationMode"]["t"] == "SuppressAuthor"
+        raise BookError(
+            f"“@{given}” refers to nothing; no such label is in the book.", path, needle=f"@{given}"
+        )
+    prefix = ast.to_text(citation["citationPrefix"])
+    bare = citation["citationMode"]["t"] == "SuppressAuthor" or bool(prefix)
     text = (label.number if bare else label.text) or label.title
-    return ast.link(ast.text(text.replace(" ", "\u00a0", 1)), f"#{name}", ["bb-xref"], target=name)
+    shown = f"{prefix} {text}" if prefix else text
+    link = ast.link(ast.text(shown.replace(" ", "\u00a0", 1)), f"#{name}", ["bb-xref"], target=name)
+    return link

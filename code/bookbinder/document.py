@@ -20,25 +20,56 @@ from bookbinder import ast, pandoc
 from bookbinder.crossref import Numbering, apply_references, number_chapter
 from bookbinder.errors import BookError
 from bookbinder.markdown import chapter_markdown
-from bookbinder.model import Book, Chapter, Entry, ExecutedChapter, Node, Project
+from bookbinder.model import Book, Cell, Chapter, Entry, ExecutedChapter, Node, Project
+from bookbinder.parse import line_of
 from bookbinder.project import walk_entries
 
 READER = "markdown"
 _CALLOUTS = ("note", "tip", "warning", "important", "caution")
 _KNOWN = re.compile(
-    r"bb-.*|cell.*|callout-.*|panel-tabset|content-(visible|hidden)|column-.*|aside|unnumbered"
-    r"|unlisted|references|light-content|dark-content|figure|claim.*|hidden|text|python|lead|x-.*"
-    r"|refs|numberSection|smallcaps|underline|mark|when.*|otherwise|written-for|nowrap"
+    r"bb-.*|cell.*|callout-.*|panel-tabset|content-(visible|hidden)|column-margin|aside"
+    r"|references|light-content|dark-content|figure|claim.*|text|python|x-.*|refs"
+    r"|when.*|otherwise|written-for|nowrap"
 )
 
 
 def resolve(
     project: Project, executed: Sequence[ExecutedChapter], assets: Path, env: dict[str, str]
 ) -> dict[str, Book]:
-    """Resolve a book into one :class:`Book` for each format (``html``, ``typst``, ``ipynb``)."""
+    """Resolve a book into one :class:`Book` for each format (``html``, ``typst``, ``ipynb``).
+
+    Raises:
+        BookError: with the file, and the line where the fault can be found in the source.
+    """
+    try:
+        return _resolve(project, executed, assets, env)
+    except BookError as error:
+        raise _located(error, executed) from None
+
+
+def _located(error: BookError, executed: Sequence[ExecutedChapter]) -> BookError:
+    """The error with the line at which its needle stands in the chapter's own source."""
+    if error.line is not None or not error.needle:
+        return error
+    for chapter in executed:
+        if chapter.source.path != error.file:
+            continue
+        for segment in chapter.source.segments:
+            if isinstance(segment, Cell):
+                text = "\n".join([*map(str, segment.options.values()), segment.code])
+                if error.needle in text:
+                    return BookError(error.message, segment.file, segment.line)
+            elif (at := segment.text.find(error.needle)) >= 0:
+                return BookError(error.message, *line_of(segment, at))
+    return error
+
+
+def _resolve(
+    project: Project, executed: Sequence[ExecutedChapter], assets: Path, env: dict[str, str]
+) -> dict[str, Book]:
     entries = {e.path: e for e in walk_entries(project.entries) if e.path}
     parts = _parts(project.entries)
-    numbering = Numbering()
+    numbering = Numbering(project.number_depth)
     chapters = []
     for chapter in executed:
         path = chapter.source.path
@@ -103,6 +134,9 @@ def _read(
     blocks = list(ast.walk(tree["blocks"], _unbroken))
     for node in ast.descend(blocks):
         if node["t"] == "Image":
+            if alt := ast.get(node, "fig-alt"):
+                node["c"][1] = ast.text(alt)
+                node["c"][0][2] = [pair for pair in node["c"][0][2] if pair[0] != "fig-alt"]
             node["c"][2][0] = _image(node["c"][2][0], project.root, path, assets)
     return blocks
 
@@ -113,7 +147,7 @@ def _image(url: str, root: Path, path: str, assets: Path) -> str:
         return url
     file = root / url.lstrip("/") if url.startswith("/") else root / Path(path).parent / url
     if not file.is_file():
-        raise BookError(f"the picture {url} is missing.", path)
+        raise BookError(f"the picture {url} is missing.", path, needle=url)
     goal = f"images/{stem(path).replace('/', '-')}-{file.name}"
     (assets / "images").mkdir(parents=True, exist_ok=True)
     shutil.copy(file, assets / goal)
@@ -133,7 +167,8 @@ def _refuse_unknown(blocks: list[Node], path: str) -> None:
         if node["t"] == "Div":
             for name in ast.classes_of(node):
                 if not _KNOWN.fullmatch(name):
-                    raise BookError(f"the block class “.{name}” is not known here.", path)
+                    message = f"the block class “.{name}” is not known here."
+                    raise BookError(message, path, needle=name)
 
 
 def _chapter(
@@ -189,7 +224,9 @@ def _cite(project: Project, chapters: list[Chapter]) -> tuple[list[Chapter], tup
     if not cites or not project.bibliography:
         if cites:
             key = cites[0]["c"][0][0]["citationId"]
-            raise BookError(f"“@{key}” is cited, but no bibliography is named.", "_quarto.yml")
+            where = next(c.path for c in chapters if cites[0] in ast.descend(list(c.blocks)))
+            message = f"“@{key}” is cited, but no bibliography is named in _quarto.yml."
+            raise BookError(message, where, needle=f"@{key}")
         return chapters, ()
     known = _bibliography_keys(project)
     for chapter in chapters:
@@ -201,6 +238,7 @@ def _cite(project: Project, chapters: list[Chapter]) -> tuple[list[Chapter], tup
                             f"“@{citation['citationId']}” is neither a label of the book nor in "
                             "the bibliography.",
                             chapter.path,
+                            needle=f"@{citation['citationId']}",
                         )
     wrapped = [ast.div(c.blocks, f"bb-chapter-{i}") for i, c in enumerate(chapters)]
     args = ["-f", "json", "-t", "json", "--citeproc", "-M", "link-citations=true"]
@@ -292,7 +330,8 @@ def _target(
         return url
     goal = str(PurePosixPath(os.path.normpath(PurePosixPath(chapter.path).parent / path)))
     if goal not in pages:
-        raise BookError(f"the link to {url} leads to no chapter of the book.", chapter.path)
+        message = f"the link to {url} leads to no chapter of the book."
+        raise BookError(message, chapter.path, needle=url)
     if fmt == "html":
         return relative(chapter.href, pages[goal].href) + (f"#{anchor}" if anchor else "")
     return "#" + (anchor or pages[goal].anchor)

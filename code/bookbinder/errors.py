@@ -12,9 +12,16 @@ class BookError(Exception):
     """
 
     def __init__(
-        self, message: str, file: str | PurePath | None = None, line: int | None = None
+        self,
+        message: str,
+        file: str | PurePath | None = None,
+        line: int | None = None,
+        *,
+        needle: str = "",
     ) -> None:
         self.message = message
+        self.needle = needle
+        """Text at the fault: finds the line where only the syntax tree was read."""
         self.file = None if file is None else str(file)
         self.line = line
         place = "" if self.file is None else f"{self.file}:" + (f"{line}: " if line else " ")

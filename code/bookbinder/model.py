@@ -55,7 +55,6 @@ class Project:
     """The project's own Lua filters, relative to ``root``."""
     number_depth: int
     """Deepest numbered heading level (Quarto's ``number-depth``, default 3 in books)."""
-    number_sections: bool
     execute: Mapping[str, Any]
     """Cell option defaults (``echo``, ``warning``, ``output`` …)."""
     html: Mapping[str, Any]

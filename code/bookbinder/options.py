@@ -1,7 +1,7 @@
 """The vocabulary of settings: every key that has an effect here, and no other.
 
 A key that is missing below is refused with file and line, so that nothing is dropped silently.
-Keys marked “no effect here” matter to Quarto only and are harmless to leave out offline.
+Keys marked “no effect here” change no word of the book: they dress Quarto's own pages.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from typing import Any
 PROJECT_KEYS = {"type", "output-dir", "render", "execute-dir", "resources", "preview", "title"}
 
 BOOK_KEYS = {
-    "title", "subtitle", "author", "date", "date-format", "description", "abstract",
-    "chapters", "appendices", "output-file", "repo-url", "repo-branch", "repo-subdir",
-    "repo-actions", "site-url", "favicon", "image", "image-alt", "cover-image",
-    "cover-image-alt", "sidebar", "search", "page-footer", "downloads", "page-navigation",
-    "open-graph", "license", "keywords",
-    # no effect here
-    "reader-mode", "back-to-top-navigation", "bread-crumbs", "twitter-card",
+    "title", "subtitle", "author", "date", "date-format", "description", "chapters", "appendices",
+    "output-file",
+    # no effect here: furniture of Quarto's own site
+    "repo-url", "repo-branch", "repo-subdir", "repo-actions", "site-url", "sidebar", "search",
+    "downloads", "page-navigation", "open-graph", "twitter-card", "reader-mode",
+    "back-to-top-navigation", "bread-crumbs", "keywords",
 }  # fmt: skip
 
 EXECUTE_KEYS = {
@@ -27,67 +26,59 @@ EXECUTE_KEYS = {
     "fig-width", "fig-height", "fig-dpi", "fig-format", "ipynb-shell-interactivity",
 }  # fmt: skip
 
-CODE_KEYS = {
-    "code-fold", "code-summary", "code-tools", "code-copy", "code-overflow", "code-line-numbers",
-    "code-block-bg", "code-block-border-left", "highlight-style", "syntax-highlighting",
-}  # fmt: skip
-
-SHARED_KEYS = CODE_KEYS | {
-    "toc", "toc-depth", "toc-title", "number-sections", "number-depth", "lang", "bibliography",
-    "csl", "link-citations", "nocite", "filters", "crossref", "execute", "echo", "warning",
-    "fig-width", "fig-height", "fig-dpi", "fig-format", "fig-align", "fig-cap-location",
-    "tbl-cap-location", "callout-appearance", "callout-icon", "date-format", "keywords",
-    "license", "copyright", "params", "reference-section-title", "fig-responsive",
-    "html-math-method", "shift-heading-level-by", "df-print",
+SHARED_KEYS = {
+    "toc", "toc-depth", "number-sections", "number-depth", "lang", "bibliography", "csl",
+    "filters", "execute", "code-fold", "code-summary", "date-format",
+    # no effect here: the book has one look
+    "code-copy", "code-overflow", "code-tools", "code-block-bg", "code-block-border-left",
+    "highlight-style", "syntax-highlighting", "toc-title", "link-citations", "fig-responsive",
+    "html-math-method", "df-print", "keywords", "callout-appearance", "callout-icon",
+    "fig-width", "fig-height", "fig-dpi", "fig-format", "fig-align",
 }  # fmt: skip
 
 HTML_KEYS = SHARED_KEYS | {
-    "theme", "css", "include-in-header", "include-before-body", "include-after-body",
-    "toc-location", "toc-expand", "anchor-sections", "smooth-scroll", "link-external-newwindow",
-    "link-external-icon", "mainfont", "monofont", "fontsize", "linestretch", "backgroundcolor",
-    "respect-user-color-scheme", "citations-hover", "footnotes-hover", "crossrefs-hover",
-    "lightbox", "grid", "max-width", "embed-resources", "page-layout", "title-block-style",
-    "reference-location", "email-obfuscation", "minimal", "description", "code-link",
-    "tbl-colwidths", "axe",
+    "css", "include-in-header", "include-after-body",
+    # no effect here: the book has one look
+    "theme", "toc-location", "toc-expand", "anchor-sections", "smooth-scroll",
+    "link-external-newwindow", "link-external-icon", "mainfont", "monofont", "fontsize",
+    "linestretch", "backgroundcolor", "respect-user-color-scheme", "citations-hover",
+    "footnotes-hover", "crossrefs-hover", "lightbox", "grid", "max-width", "page-layout",
+    "title-block-style", "reference-location", "email-obfuscation", "code-link", "axe",
 }  # fmt: skip
 
 TYPST_KEYS = SHARED_KEYS | {
-    "papersize", "margin", "mainfont", "monofont", "mathfont", "sansfont", "fontsize",
-    "section-numbering", "columns", "keep-typ", "font-paths", "include-in-header",
-    "include-before-body", "include-after-body", "output-file", "template", "template-partials",
-    "linestretch", "pdf-standard", "linkcolor", "citecolor", "codefont", "page-numbering",
-    "brand", "documentclass", "margin-geometry", "theorem-appearance",
+    "papersize",
+    # no effect here: the book has one template of its own
+    "margin", "mainfont", "monofont", "mathfont", "sansfont", "fontsize", "section-numbering",
+    "keep-typ", "font-paths", "include-in-header", "linestretch", "pdf-standard", "linkcolor",
+    "citecolor", "codefont", "page-numbering", "margin-geometry",
 }  # fmt: skip
 
 TOP_KEYS = SHARED_KEYS | {
     "project", "book", "format", "profile", "jupyter", "engine", "editor", "metadata-files",
-    "execute-dir", "title", "subtitle", "author", "date", "website", "theme", "css", "description",
+    "theme", "css",
 }  # fmt: skip
 
-FRONT_KEYS = (HTML_KEYS | TYPST_KEYS | SHARED_KEYS) | {
-    "title", "subtitle", "author", "date", "description", "abstract", "format", "jupyter",
-    "engine", "editor", "pagetitle", "categories", "aliases", "image", "order", "tags",
-}  # fmt: skip
+FRONT_KEYS = {"title", "description", "jupyter", "engine", "editor"}
+"""A chapter's own front matter; everything else is a setting of the whole book."""
 
-CROSSREF_KEYS = {
-    "chapters", "fig-title", "tbl-title", "lst-title", "eq-title", "title-delim",
-    "fig-prefix", "tbl-prefix", "lst-prefix", "eq-prefix", "sec-prefix", "ch-prefix",
-    "apx-prefix", "thm-prefix", "ref-hyperlink", "appendix-title", "appendix-delim",
-    "subref-labels", "ref-delim",
-}  # fmt: skip
+CROSSREF_KEYS: set[str] = set()
+"""The names of numbered things are fixed."""
 
 CELL_KEYS = {
-    "label", "eval", "echo", "output", "warning", "error", "include", "renderings",
-    "fig-cap", "fig-alt", "fig-align", "fig-subcap", "fig-scap", "fig-cap-location", "fig-link",
-    "tbl-cap", "tbl-subcap", "tbl-cap-location", "tbl-colwidths", "layout-ncol", "layout-nrow",
-    "layout", "layout-align", "column", "classes", "code-fold", "code-summary", "code-overflow",
-    "code-line-numbers", "lst-label", "lst-cap", "out-width", "out-height", "id", "title", "tags",
+    "label", "eval", "echo", "output", "warning", "error", "include", "renderings", "fig-cap",
+    "fig-alt", "tbl-cap", "classes", "code-fold", "code-summary", "lst-label", "lst-cap",
 }  # fmt: skip
 
 CELL_REFUSED = {
-    "fig-width": "set figsize in the code; Jupyter cells take figure sizes from there",
-    "fig-height": "set figsize in the code; Jupyter cells take figure sizes from there",
-    "fig-dpi": "set dpi in the code; Jupyter cells take it from there",
+    **dict.fromkeys(
+        ("fig-width", "fig-height", "fig-dpi"),
+        "set size and dpi in the code; Jupyter cells take them from there",
+    ),
+    **dict.fromkeys(
+        ("fig-subcap", "tbl-subcap", "layout", "layout-ncol", "layout-nrow", "layout-align"),
+        "draw panels in one figure instead",
+    ),
     "cache": "cells are not cached; cache inside the code instead",
     "html-table-processing": "tables are always processed; use an asis output for raw HTML",
     "content": "embed notebooks through code instead",

@@ -11,13 +11,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bookbinder import options, yamlio
+from bookbinder import options, syntax, yamlio
 from bookbinder.errors import BookError
 from bookbinder.model import Cell, ChapterSource, Markdown
 
 _FENCE = re.compile(r"^(\s*)(`{3,}|~{3,})\s*(.*)$")
 _CELL = re.compile(r"^\{python\}\s*$")
-_OTHER_CELL = re.compile(r"^\{(\w+)\}")
 _SHORTCODE = re.compile(r"\{\{<\s*(/?[\w-]+)([^>]*)>\}\}")
 INLINE = re.compile(r"`\{python\}\s+([^`]+?)\s*`")
 """An inline expression: its value stands in the sentence."""
@@ -84,14 +83,14 @@ def _front_matter(path: str, lines: list[Line]) -> tuple[dict[str, Any], list[Li
 
 def _segments(lines: list[Line]) -> Iterator[Markdown | Cell]:
     text: list[Line] = []
+    check = syntax.LineCheck()
     index = 0
     i = 0
     while i < len(lines):
         line, file, number = lines[i]
         match = _FENCE.match(line)
         if not match:
-            _check_shortcodes(line, file, number)
-            _check_division(line, lines[i - 1][0] if i else "", file, number)
+            check.check(line, lines[i - 1][0] if i else "", file, number)
             text.append(lines[i])
             i += 1
             continue
@@ -103,11 +102,8 @@ def _segments(lines: list[Line]) -> Iterator[Markdown | Cell]:
             yield _cell(lines[i + 1 : end], index, file, number, match[1])
             index += 1
         else:
-            other = _OTHER_CELL.match(match[3])
-            if other:
-                raise BookError(
-                    f"cells in “{other[1]}” cannot be run here, only Python.", file, number
-                )
+            content = [content for content, _, _ in lines[i + 1 : end]]
+            syntax.check_fence(match[3], content, file, number)
             text += lines[i : end + 1]
         i = end + 1
     if text:
@@ -127,19 +123,6 @@ def _markdown(lines: list[Line]) -> Markdown:
     )
 
 
-def _check_shortcodes(line: str, file: str, number: int) -> None:
-    for found in _SHORTCODE.finditer(line):
-        if found[1] not in ("pagebreak",):
-            raise BookError(f"the shortcode “{found[1]}” is not known here.", file, number)
-
-
-def _check_division(line: str, before: str, file: str, number: int) -> None:
-    """A division that follows text directly would be read as part of its paragraph."""
-    opens = re.match(r"\s*:::+\s*[{\w]", line)
-    if opens and before.strip() and not before.strip().startswith((":::", "```", "~~~", "#")):
-        raise BookError("a line that opens with ::: needs an empty line before it.", file, number)
-
-
 def _cell(lines: list[Line], index: int, file: str, number: int, indent: str) -> Cell:
     head = []
     for text, _, _ in lines:
@@ -147,6 +130,7 @@ def _cell(lines: list[Line], index: int, file: str, number: int, indent: str) ->
         if not stripped.startswith("#|"):
             break
         head.append(stripped[2:].removeprefix(" "))
+    syntax.refuse_annotations([text for text, _, _ in lines], file, number)
     data, places = yamlio.load("\n".join(head), file, number + 1)
     data = data or {}
     if not isinstance(data, dict):
@@ -158,6 +142,8 @@ def _cell(lines: list[Line], index: int, file: str, number: int, indent: str) ->
                 f"the cell option “{key}” has no effect: {options.CELL_REFUSED[key]}.", file, place
             )
     yamlio.check_keys(data, options.CELL_KEYS, "in a cell", file, places)
+    if ("lst-label" in data) != ("lst-cap" in data):
+        raise BookError("a listing needs both lst-label and lst-cap.", file, number)
     code = "\n".join(text.removeprefix(indent) for text, _, _ in lines[len(head) :])
     return Cell(index, code.strip("\n"), data, file, number, indent)
 

@@ -75,6 +75,9 @@ def _check(data: Mapping[str, Any], file: str, lines: Mapping[KeyPath, int]) -> 
         section = data.get(key)
         if isinstance(section, Mapping):
             yamlio.check_keys(section, names, f"in “{key}”", file, lines, (key,))
+    if data.get("number-sections") is False:
+        place = lines.get(("number-sections",))
+        raise BookError("number-sections: false is not known here.", file, place)
     check_formats(data.get("format"), file, lines)
     kind = (data.get("project") or {}).get("type", "book")
     if kind != "book":
@@ -96,6 +99,9 @@ def check_formats(formats: Any, file: str, lines: Mapping[KeyPath, int]) -> None
         if isinstance(section, Mapping):
             where = f"in “format: {name}”"
             yamlio.check_keys(section, known[name], where, file, lines, ("format", name))
+            if section.get("number-sections") is False:
+                place = lines.get(("format", name, "number-sections"))
+                raise BookError("number-sections: false is not known here.", file, place)
 
 
 def _project(root: Path, meta: dict[str, Any], book: Mapping[str, Any]) -> Project:
@@ -119,7 +125,6 @@ def _project(root: Path, meta: dict[str, Any], book: Mapping[str, Any]) -> Proje
         csl=_text(meta.get("csl")),
         filters=tuple(_strings(meta.get("filters"))),
         number_depth=int(html.get("number-depth") or 3),
-        number_sections=html.get("number-sections") is not False,
         execute=options.DEFAULT_EXECUTE | _figure_defaults(html) | (meta.get("execute") or {}),
         html=html,
         typst={**top, **_format(meta, "typst")},

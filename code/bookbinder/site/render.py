@@ -91,7 +91,8 @@ def _header(node: Node) -> Any:
 def _code(node: Node) -> Any:
     """A listing with a button to copy it; folded where the cell asks for it."""
     if not ast.has_class(node, "cell-code"):
-        return True
+        written = [name for name in ast.classes_of(node) if name != "text"]
+        return [raw('<div class="listing">'), node, raw("</div>")] if written else True
     fold, summary = ast.get(node, "fold"), ast.get(node, "summary") or "Code"
     node["c"][0][2] = [p for p in node["c"][0][2] if p[0] not in ("fold", "summary")]
     block = [raw('<div class="listing">'), node, raw("</div>")]
@@ -130,7 +131,10 @@ def _callout(node: Node, _: Any) -> list[Node]:
     name = f' id="{html.escape(ast.ident_of(node))}"' if ast.ident_of(node) else ""
     icon = ast.span(ast.text(_ICONS[kind]), "", ["icon"])
     ast.set_attr(icon, "aria-hidden", "true")
-    head = ast.plain([icon, ast.SPACE, *title])
+    shown = ast.get(node, "icon") != "false" and ast.get(node, "appearance") != "minimal"
+    head = ast.plain([icon, ast.SPACE, *title] if shown else title)
+    look = ast.get(node, "appearance") or "default"
+    kind = kind if look == "default" else f"{kind} {look}"
     collapse = ast.get(node, "collapse")
     if collapse:
         state = "" if collapse == "true" else " open"
