@@ -56,11 +56,13 @@ def export(model: Any, name: str, dataset: Path, log: pd.DataFrame, cost: dict[s
 def export_tables(dataset: Path) -> None:
     """Write what both models share to `data/training/` and `data/heldout/`."""
     from internals.training.audit import write_audit
+    from internals.training.ngrams import write_ngrams
 
     (DATA / "training").mkdir(parents=True, exist_ok=True)
     for name in SHARED:
         shutil.copy(dataset / name, DATA / "training" / name)
     write_audit(dataset, DATA / "training")
+    write_ngrams(dataset, DATA / "training")
     (DATA / "heldout").mkdir(parents=True, exist_ok=True)
     excerpt = held_out_excerpt(dataset)
     excerpt.to_json(

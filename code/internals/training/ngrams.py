@@ -43,7 +43,7 @@ def write_ngrams(dataset: Path, folder: Path, least: tuple[int, ...] = LEAST) ->
             ngram.train(stream, tokenizer.get_vocab_size(), order, boundary=end, least=kept)
             for kept in (None, least[: order - 1])
         )
-        row = {"length": order, "kept": len(pruned.levels[-1].keys)}
+        row: dict[str, float] = {"length": order, "kept": len(pruned.levels[-1].keys)}
         row["all"] = len(full.levels[-1].keys)
         for kind, part in held_out.groupby("kind"):
             for name, model in (("all", full), ("kept", pruned)):
@@ -54,12 +54,14 @@ def write_ngrams(dataset: Path, folder: Path, least: tuple[int, ...] = LEAST) ->
     pd.DataFrame(rows).to_csv(folder / "ngrams.csv", index=False, float_format="%.4f")
 
 
-def bits_per_byte(model: ngram.NGrams, tokenizer: object, texts: list[str], end: int) -> float:
+def bits_per_byte(
+    model: ngram.NGrams, tokenizer: object, texts: list[str], end: int | None
+) -> float:
     """Total surprisal of whole documents in bits over their UTF-8 bytes."""
     bits, size = 0.0, 0
     for text in texts:
         ids = tokenizer.encode(text).ids  # type: ignore[attr-defined]
-        bits -= float(model.log_probs(np.array([end, *ids])).sum()) / np.log(2)
+        bits -= float(model.log_probs(np.array([end, *ids], np.int64)).sum()) / np.log(2)
         size += len(text.encode())
     return bits / size
 

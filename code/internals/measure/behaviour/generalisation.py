@@ -114,11 +114,14 @@ def reversal_shares(table: pd.DataFrame, levels: tuple[int, ...] = (64, 256)) ->
 
 
 @measurement
-def copying(model: ModelHandle, rows: int = 30, period: int = 24, seed: int = 0) -> pd.DataFrame:
+def copying(
+    model: ModelHandle, rows: int = 30, period: int = 24, seed: int = 0, twin: bool = False
+) -> pd.DataFrame:
     """Loss on random tokens and on their repetition
 
     No text contains these sequences, so only a rule (“what followed last time”) can help
-    (Olsson et al. 2022). Columns: ``row``, ``first_bits``, ``second_bits`` (per token).
+    (Olsson et al. 2022). ``twin``: ask the random-initialised twin instead. Columns: ``row``,
+    ``first_bits``, ``second_bits`` (per token).
     """
     import math
 
@@ -128,7 +131,7 @@ def copying(model: ModelHandle, rows: int = 30, period: int = 24, seed: int = 0)
     loaded = model.loaded()
     period = min(period, loaded.facts.context_length // 2 - 1)
     ids = random_copies(rows, period, loaded.facts.vocab_size_tokenizer, seed)
-    scores = score_tokens(loaded.model, ids.tolist())
+    scores = score_tokens(loaded.random_twin(seed) if twin else loaded.model, ids.tolist())
     table = [
         (
             i,

@@ -1,0 +1,168 @@
+"""New compositions: facts that were read apart, asked together, beside each fact alone.
+
+Two steps ("the country whose capital is … lies in"), two attributes in one sentence, and pairs of
+words that no training text held side by side. Unit: the country, or the pair of words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from internals import stats
+from internals.cache import measurement
+from internals.measure.behaviour.minimal_pairs import beginning, token_ids
+from internals.paths import DATA
+
+if TYPE_CHECKING:
+    from internals.models import LoadedModel, ModelHandle
+
+CANDIDATES = 10
+TWO_STEPS = "The country whose capital is {capital} lies in"
+STEPS = {
+    "first step": "{capital} is the capital of",
+    "second step": "{country} lies in",
+    "both steps": TWO_STEPS,
+    "shortcut": "{capital} lies in",
+}
+"""The shortcut asks for the second answer without naming what links it."""
+TOGETHER = "In {country}, people speak {language} and pay with the"
+ALONE = "In {country}, people pay with the"
+TALK = (
+    '"Where is the {colour} {noun}?" asked Anna.\n"It is on the table," said Ben.\n'
+    "Anna looked on the table and found the {colour}"
+)
+COMBINATIONS = "data/training/combinations.csv"
+
+
+def known_countries() -> list[dict[str, str]]:
+    """Well-known countries, for which the training text states the capital in both directions."""
+    from internals.training.dataset import countries
+    from internals.training.designed import WELL_KNOWN
+
+    return [
+        row
+        for row in countries()
+        if row["country"] in WELL_KNOWN and row["capital"] and row["capital"] not in row["country"]
+    ]
+
+
+@measurement(files=["data/facts/countries.csv"])
+def two_steps(model: ModelHandle, seed: int = 0) -> pd.DataFrame:
+    """Facts in two steps, and each step alone
+
+    Columns: ``country``, ``task`` (of :data:`STEPS`), ``truth``, ``chosen``, ``correct``. A
+    candidate's mean over all questions of a task is taken off first (Zhao et al. 2021), so that
+    liking one answer gains nothing.
+    """
+    loaded = model.loaded()
+    rows = known_countries()
+    lands = [row["country"] for row in rows]
+    continents = sorted({row["continent"] for row in rows})
+    parts = []
+    for task, frame in STEPS.items():
+        answers, key = (lands, "country") if task == "first step" else (continents, "continent")
+        prompts = [frame.format(**row) for row in rows]
+        scores = closed_scores(loaded, prompts, answers)
+        truth = [row[key] for row in rows]
+        parts.append(chosen(scores, answers, truth).assign(country=lands, task=task))
+    return pd.concat(parts, ignore_index=True)
+
+
+def closed_scores(loaded: LoadedModel, prompts: list[str], answers: Sequence[str]) -> np.ndarray:
+    """``(prompt, answer)`` joint log-probabilities of the same answers to every prompt."""
+    return _scores(loaded, prompts, [answers] * len(prompts))
+
+
+def _scores(
+    loaded: LoadedModel, prompts: list[str], answers: Sequence[Sequence[str]]
+) -> np.ndarray:
+    """``(prompt, answer)`` joint log-probabilities; equally many answers for each prompt."""
+    from internals.measure.answers import answer_scores
+
+    start = beginning(loaded)
+    pairs = [
+        ([*start, *token_ids(loaded, text)], token_ids(loaded, f" {answer}"))
+        for text, own in zip(prompts, answers, strict=True)
+        for answer in own
+    ]
+    return answer_scores(loaded.model, pairs)["log_prob"].to_numpy().reshape(len(prompts), -1)
+
+
+def chosen(scores: np.ndarray, answers: Sequence[str], truth: Sequence[str]) -> pd.DataFrame:
+    """The best answer of each row once every answer's mean is taken off: ``truth``, ``chosen``,
+    ``correct``."""
+    best = np.asarray(answers)[(scores - scores.mean(0)).argmax(1)]
+    frame = pd.DataFrame({"truth": list(truth), "chosen": best})
+    return frame.assign(correct=frame["truth"] == frame["chosen"])
+
+
+def accuracy(table: pd.DataFrame, task: str) -> stats.Estimate:
+    """Share of right answers of a task."""
+    part = table[table["task"] == task]
+    return stats.wilson(int(part["correct"].sum()), len(part), unit="countries")
+
+
+def chance(table: pd.DataFrame, task: str) -> float:
+    """Expected share of right answers if the same answers were given to shuffled questions."""
+    part = table[table["task"] == task]
+    shares = part["truth"].value_counts(normalize=True)
+    given = part["chosen"].value_counts(normalize=True)
+    return float((shares * given.reindex(shares.index, fill_value=0)).sum())
+
+
+@measurement(files=["data/facts/countries.csv", "data/facts/world.yaml"])
+def together(model: ModelHandle, seed: int = 0) -> pd.DataFrame:
+    """Two attributes of a country in one sentence, and one alone
+
+    Columns: ``country``, ``alone``, ``together`` (the right currency is first among ten),
+    ``alone_share``, ``together_share`` (its share of the candidates' probability).
+    """
+    from internals.training.dataset import countries
+
+    loaded = model.loaded()
+    rng = np.random.default_rng([seed, 55])
+    rows = [row for row in countries() if row["language"] and row["currency"]]
+    pool = sorted({row["currency"] for row in rows})
+    answers = []
+    for row in rows:
+        others = [name for name in pool if name != row["currency"]]
+        answers.append([row["currency"], *rng.permutation(others)[: CANDIDATES - 1]])
+    table = pd.DataFrame({"country": [row["country"] for row in rows]})
+    for name, frame in (("alone", ALONE), ("together", TOGETHER)):
+        scores = _scores(loaded, [frame.format(**row) for row in rows], answers)
+        shares = np.exp(scores - scores.max(1, keepdims=True))
+        table[name] = scores.argmax(1) == 0
+        table[f"{name}_share"] = shares[:, 0] / shares.sum(1)
+    return table
+
+
+@measurement(files=[COMBINATIONS])
+def new_pairs(model: ModelHandle, n: int = 80, seed: int = 0) -> pd.DataFrame:
+    """Colours and animals that were read together and that never were
+
+    Each pair is named once in a short talk and asked for a line later. Columns: ``colour``,
+    ``noun``, ``read`` (together in the training text), ``bits`` (surprisal of the noun),
+    ``correct`` (it is first among all animals).
+    """
+    import math
+
+    loaded = model.loaded()
+    table = pd.read_csv(DATA / "training" / "combinations.csv")
+    table = table[table["group"] == "animal"]
+    nouns = sorted(table["noun"].unique())
+    rng = np.random.default_rng([seed, 56])
+    parts = []
+    for read in (False, True):
+        own = table[(table["together"] > 0) == read]
+        parts.append(own.iloc[rng.permutation(len(own))[:n]].assign(read=read))
+    pairs = pd.concat(parts)[["colour", "noun", "read"]].reset_index(drop=True)
+    prompts = [TALK.format(colour=r.colour, noun=r.noun) for r in pairs.itertuples()]
+    scores = closed_scores(loaded, prompts, nouns)
+    right = np.array([nouns.index(noun) for noun in pairs["noun"]])
+    pairs["bits"] = -scores[np.arange(len(pairs)), right] / math.log(2)
+    pairs["correct"] = scores.argmax(1) == right
+    return pairs
