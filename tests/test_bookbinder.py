@@ -24,7 +24,9 @@ FIXTURE = Path(__file__).parent / "book_fixture"
 def book(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("books") / "a book"
     shutil.copytree(FIXTURE, root)
-    build_book(root)
+    built = build_book(root)
+    assert built.facts["pdf"]["warnings"] == [], "tagged as PDF/UA, and nothing to complain of"
+    assert built.facts["pdf"]["replaced"] == []
     return root / "_book"
 
 

@@ -230,9 +230,6 @@ def _open(node: Node, writer: Prose) -> Iterator[list[Node] | Node]:
     elif ast.has_class(node, "bb-float"):
         yield from _flatten(body, writer)
         yield writer.caption(node, title)
-    elif ast.has_class(node, "bb-theorem"):
-        yield writer.theorem_head(node, title)
-        yield from _flatten(body, writer)
     else:
         yield writer.title(title)
         yield from _flatten(body, writer)

@@ -175,29 +175,13 @@ class Prose:
     def caption(self, node: Node, caption: Sequence[Node]) -> list[Node]:
         """``**Figure 1.2:** caption`` as a paragraph."""
         label = ast.get(node, "label") or ""
-        if sub := ast.get(node, "sub"):
-            label = f"({sub})"
-        name = [{"t": "Strong", "c": ast.text(label + ("" if sub else ":"))}] if label else []
+        name = [{"t": "Strong", "c": ast.text(f"{label}:")}] if label else []
         first, rest = ([], list(caption))
         if rest and rest[0]["t"] in ("Plain", "Para"):
             first, rest = self.inlines(rest[0]["c"]), rest[1:]
         if not (name or first):
             return []
         return [ast.para([*name, *([ast.SPACE] if name else []), *first]), *self.blocks(rest)]
-
-    def _theorem(self, node: Node) -> list[Node]:
-        title, body = split(node)
-        return [*self.theorem_head(node, title), *self.blocks(body)]
-
-    def theorem_head(self, node: Node, title: Sequence[Node]) -> list[Node]:
-        """``**Theorem 1.1** (title)``."""
-        kind = next(name for name in ast.classes_of(node) if name != "bb-theorem")
-        head: list[Node] = [
-            {"t": "Strong", "c": ast.text(ast.get(node, "label") or kind.capitalize())}
-        ]
-        if title:
-            head += [*ast.text(" ("), *self.inlines(title[0]["c"]), {"t": "Str", "c": ")"}]
-        return [ast.para(head)]
 
     # --- inlines ----------------------------------------------------------------------------
 
@@ -278,7 +262,6 @@ _DIVS: dict[str, Callable[[Prose, Node], list[Node]]] = {
     "bb-callout": Prose._callout,
     "bb-tabset": Prose._tabset,
     "bb-float": Prose._float,
-    "bb-theorem": Prose._theorem,
     "bb-pagebreak": Prose._nothing,
 }
 _INLINES: dict[str, Callable[[Prose, Node], list[Node]]] = {

@@ -175,15 +175,8 @@ class Writer(InlineWriter):
         kind = next((name for name in ast.classes_of(node) if name in _CALLOUTS), "note")
         look = ast.get(node, "appearance") or "default"
         icon = "false" if ast.get(node, "icon") == "false" else "true"
-        if label := ast.get(node, "label"):
-            title = _with_label(title, label)
         end = f", icon: {icon}, appearance: {markup.string(look)}"
         return self._titled(markup.opening("bb-callout", kind), title, body, end)
-
-    def _theorem(self, node: Node) -> list[Node]:
-        kind = next(name for name in ast.classes_of(node) if name != "bb-theorem")
-        label = ast.get(node, "label") or kind.capitalize()
-        return self._titled(markup.opening("bb-theorem", kind, label), *split(node))
 
     def _tabset(self, node: Node) -> list[Node]:
         out: list[Node] = []
@@ -214,21 +207,9 @@ class Writer(InlineWriter):
                 out += self.blocks([child])
         return out
 
-    def _layout(self, node: Node) -> list[Node]:
-        out: list[Node] = []
-        for row in node["c"][1]:
-            cells = [cell for cell in row["c"][1] if ast.is_div(cell, "bb-layout-cell")]
-            widths = [_share(ast.get(cell, "width"), len(cells)) for cell in cells]
-            out.append(markup.block(f"#bb-columns(({', '.join(widths)},),"))
-            for cell in cells:
-                out += [markup.block("["), *self.blocks(cell["c"][1]), markup.block("],")]
-            out.append(markup.block(");"))
-        return out
-
     def _float_div(self, node: Node) -> list[Node]:
         caption, body = split(node)
-        top = ast.get(node, "cap-location") == "top"
-        return self._float(node, body, caption, kind=ast.get(node, "kind") or "fig", top=top)
+        return self._float(node, body, caption, kind=ast.get(node, "kind") or "fig")
 
     def _float(
         self,
@@ -241,24 +222,9 @@ class Writer(InlineWriter):
     ) -> list[Node]:
         number = ast.get(node, "number") or ""
         name = (ast.get(node, "label") or "").removesuffix(number).strip(" \u00a0")
-        options = markup.arguments({"top": top, "sub": ast.get(node, "sub")})
+        options = markup.arguments({"top": top})
         start = markup.opening("bb-float", kind, name, number)
         return self._titled(start, caption, body, f", {options}")
-
-
-def _with_label(title: list[Node], label: str) -> list[Node]:
-    """A callout's title that starts with its number (``Note 1.1: …``)."""
-    inlines = title[0]["c"] if title and title[0]["t"] in ("Plain", "Para") else []
-    # The stage that resolves the tree may have put the label there already.
-    if ast.to_text(inlines).startswith(label):
-        return title
-    return [ast.plain([*ast.text(label), *(ast.text(": ") if inlines else []), *inlines])]
-
-
-def _share(width: str | None, count: int) -> str:
-    """A column's part of the page: ``40fr`` for ``40%``; equal parts without one."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)%", width or "")
-    return f"{match[1]}fr" if match else f"{100 / max(count, 1):g}fr"
 
 
 _Method = Callable[[Writer, Node], list[Node]]
@@ -283,8 +249,6 @@ _DIVS: dict[str, _Method] = {
     "bb-callout": Writer._callout,
     "bb-tabset": Writer._tabset,
     "bb-float": Writer._float_div,
-    "bb-layout": Writer._layout,
-    "bb-theorem": Writer._theorem,
     "bb-pagebreak": Writer._page_break,
     "cell-output": Writer._output,
     "csl-entry": Writer._entry,
