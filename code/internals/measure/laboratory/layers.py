@@ -1,0 +1,197 @@
+"""Wrong sentences about attention weights and hidden states."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from internals import stats
+from internals.evidence import wording
+from internals.measure.laboratory.lab import Lab
+from internals.measure.laboratory.record import (
+    Finding,
+    does_not_apply,
+    estimated,
+    exact,
+    more_than,
+    refutation,
+)
+from internals.measure.tokenization import contexts, measured
+
+
+@refutation
+def attention_explains(lab: Lab) -> Finding:
+    """Wrong: The attention weights show which words the prediction rests on.
+
+    Truth: Weights say where a head looks, not what it takes from there or what later layers make
+    of it. Blank the word and see.
+    """
+    from scipy.stats import spearmanr
+
+    varied = [a for a in lab.attributions if np.ptp(a.attention) > 0 and np.ptp(a.effect) > 0]
+    if len(varied) < 3:
+        return does_not_apply("The attention of this model does not vary, or blanks do nothing.")
+    found = [float(spearmanr(a.attention, a.effect).statistic) for a in varied]
+    agreement = stats.bootstrap_ci(np.array(found), unit="prompts")
+    outcome = "Attention and the effect of blanking a token have a rank correlation of {value} "
+    return estimated(agreement, (0.9, 1.0), outcome + "(mean of {n}).")
+
+
+@refutation
+def the_first_token_matters_most(lab: Lab) -> Finding:
+    """Wrong: The first token gets most attention because it matters most.
+
+    Truth: Softmax must put its weight somewhere; heads with nothing to look for park it on the
+    first token (an attention sink).
+    """
+    pairs = [(a.attention[0], a.effect[0], 1 / len(a.effect)) for a in lab.attributions]
+    weight, effect, even = np.array(pairs).reshape(-1, 3).T
+    if len(pairs) < 3 or weight.mean() <= even.mean():
+        return does_not_apply("This model does not look at the first token more than at others.")
+    excess = stats.paired_difference(weight, effect, unit="prompts")
+    outcome = f"It gets {wording.percent(float(weight.mean()))} of the attention; its share of the "
+    return estimated(
+        excess, (-1.0, 0.0), outcome + "effects is smaller by {value} (mean of {n}).", unit="points"
+    )
+
+
+@refutation
+def asking_for_attention_is_enough(lab: Lab) -> Finding:
+    """Wrong: With `output_attentions=True` the model returns its attention weights.
+
+    Truth: The fast kernels never form them, and the library may return nothing without an error.
+    Load with `attn_implementation="eager"` and count what comes back.
+    """
+    import torch
+
+    layers = lab.facts.n_layers
+    with torch.inference_mode():
+        out = lab.model(lab.windows[:1], use_cache=False, output_attentions=True)
+    returned = sum(weights is not None for weights in out.attentions or ())
+    kind = lab.model.config._attn_implementation
+    outcome = f"With the kernel “{kind}” {{value}} of {{n}} return weights."
+    return exact(returned, layers, outcome, n=layers, n_unit="layers")
+
+
+@refutation
+def the_last_state_needs_the_norm(lab: Lab) -> Finding:
+    """Wrong: Apply the final norm to `hidden_states[-1]` before the head.
+
+    Truth: In this library the last entry is already normed; the norm would be applied twice.
+    """
+    from internals.models import families
+
+    head, last = families.unembedding(lab.model), lab.run.states[-1]
+    if not lab.facts.has_final_norm or last.shape[-1] != head.weight.shape[1]:
+        return does_not_apply("This model has no final norm right before its head.")
+    logits = head(last.to(head.weight.dtype)).float()
+    if cap := lab.facts.logit_softcap:
+        logits = cap * (logits / cap).tanh()
+    gap = (logits - lab.run.logits).abs().max().item()
+    outcome = "Head and last entry alone give the logits up to {value} ({n})."
+    return exact(gap, more_than(0.01), outcome, n=last[..., 0].numel(), n_unit="positions")
+
+
+@refutation
+def one_state_for_each_layer(lab: Lab) -> Finding:
+    """Wrong: `hidden_states[i]` is the output of layer i, counted from zero.
+
+    Truth: There is one entry more than layers: the first is the input of the first layer.
+    """
+    layers = lab.facts.n_layers
+    outcome = "The model returns {value} entries for {n}."
+    return exact(len(lab.run.states), layers, outcome, n=layers, n_unit="layers")
+
+
+@refutation
+def similar_vectors_mean_the_same(lab: Lab) -> Finding:
+    """Wrong: Unrelated words have a cosine near zero, so a high cosine shows the same meaning.
+
+    Truth: States point into a narrow cone (anisotropy) and a few features dominate the product.
+    Compare with random pairs first.
+    """
+    state = lab.run.states[len(lab.run.states) // 2][:, 1:]
+    unit = state / state.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    cosines = (unit * unit.roll(1, 0).flip(1)).sum(-1).mean(-1)
+    found = stats.bootstrap_ci(cosines.cpu().numpy(), unit="documents")
+    outcome = "In the middle layer unrelated tokens have a cosine of {value} (mean of {n})."
+    return estimated(found, (-0.1, 0.1), outcome)
+
+
+@refutation
+def one_vector_for_each_word(lab: Lab) -> Finding:
+    """Wrong: Inside the model a word is one vector.
+
+    Truth: Only in the embedding table. From the first block on its vector depends on everything
+    before it.
+    """
+    table = contexts.sense_sentences()
+    table = table[table["word"].isin(table["word"].unique()[:10])]
+    states = measured.last_token_states(lab.model, lab.tokenizer, table["text"].tolist())[:, -1]
+    unit = states / np.linalg.norm(states, axis=-1, keepdims=True).clip(1e-12)
+    parts = [unit[(table["word"] == word).to_numpy()] for word in table["word"].unique()]
+    cosines = [float((p @ p.T)[np.triu_indices(len(p), 1)].mean()) for p in parts]
+    found = stats.bootstrap_ci(np.array(cosines), unit="words")
+    outcome = "In the last layer a word in different sentences has a cosine of {value} ({n})."
+    return estimated(found, (0.999, 1.001), outcome)
+
+
+@refutation
+def only_the_last_layer_knows(lab: Lab) -> Finding:
+    """Wrong: The prediction is made in the last layer.
+
+    Truth: All layers add to one stream, and the head can read a prediction off each of them (the
+    logit lens); often the choice is made before the last layer.
+    """
+    from internals.models import families
+
+    norm, head = families.final_norm(lab.model), families.unembedding(lab.model)
+    state = lab.run.states[-2]
+    if norm is None or lab.facts.n_layers < 2 or state.shape[-1] != head.weight.shape[1]:
+        return does_not_apply("This model has no final norm through which to read earlier layers.")
+    early = head(norm(state.to(head.weight.dtype))).argmax(-1)
+    same = (early == lab.run.logits.argmax(-1)).float().mean(-1)
+    found = stats.bootstrap_ci(same.cpu().numpy(), unit="documents")
+    outcome = "One layer earlier the first choice is already the final one at {value} of the "
+    return estimated(found, (0.0, 0.05), outcome + "positions ({n}).", unit="share")
+
+
+@refutation
+def every_head_looks_everywhere(lab: Lab) -> Finding:
+    """Wrong: Every head looks at all words of the text.
+
+    Truth: Most heads put nearly all weight on a few tokens; how many is told by the entropy.
+    """
+    seq = lab.run.attentions[0].shape[-1]
+    spread = []
+    for weights in lab.run.attentions:
+        entropy = -(weights * weights.clamp_min(1e-30).log2()).sum(-1)[..., seq // 2 :]
+        limit = np.log2(np.arange(seq // 2, seq) + 1.0)
+        spread.append(entropy.cpu().numpy() / limit)
+    share = np.stack(spread).mean(axis=(0, 2, 3))
+    found = stats.bootstrap_ci(share, unit="documents")
+    outcome = "The entropy of a head's weights is {value} of that of an even look ({n})."
+    return estimated(found, (0.95, 1.0), outcome, unit="share")
+
+
+@refutation
+def a_significant_head_is_a_finding(lab: Lab) -> Finding:
+    """Wrong: A head whose score correlates with something at the five percent level is a finding.
+
+    Truth: Test many heads and some are significant by chance. Correct for the number of tests.
+    """
+    from scipy.stats import t as student
+
+    scores = np.stack([a[:, :, 1:, 0].mean(-1).cpu().numpy() for a in lab.run.attentions], 1)
+    flat = scores.reshape(len(scores), -1)  # (document, layer · head)
+    noise = np.random.default_rng(0).normal(size=(len(flat), 40))
+    x, y = flat - flat.mean(0), noise - noise.mean(0)
+    size = np.linalg.norm(x, axis=0)[:, None] * np.linalg.norm(y, axis=0)
+    r = np.divide(x.T @ y, size, out=np.zeros_like(size), where=size > 1e-9)
+    limit = float(student.ppf(0.975, len(flat) - 2))
+    limit /= math.sqrt(len(flat) - 2 + limit**2)
+    found = int((np.abs(r) > limit).sum())
+    outcome = "Correlated with random numbers, {value} of {n} are “significant”."
+    share = stats.wilson(found, r.size, unit="tests of heads")
+    return estimated(share, 0.0, outcome, unit="share")
