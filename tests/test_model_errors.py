@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -78,11 +79,22 @@ def test_a_gated_model_says_how_to_get_in(monkeypatch):
         hub.OfflineModeIsEnabled("offline"),
         ConnectionError("no route"),
         OSError("name resolution failed"),
+        RuntimeError("a fault of the network library"),
     ],
 )
 def test_no_network_and_not_cached(monkeypatch, error):
     hub_says(monkeypatch, error)
     refuse(UnreachableModelError, "“gpt2” is not on this machine and the Hugging Face Hub", "gpt2")
+
+
+def test_an_answer_that_is_an_error_is_told_as_such(monkeypatch):
+    hub_says(monkeypatch, _http(hub.HfHubHTTPError, "503 Server Error\nmore"))
+    refuse(UnreachableModelError, r"refused “gpt2” \(503 Server Error\); try again", "gpt2")
+
+
+def test_a_full_disk_is_no_missing_network(monkeypatch):
+    hub_says(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
+    refuse(UnreachableModelError, "“gpt2” does not fit on this disk", "gpt2")
 
 
 def test_the_real_client_offline_gives_the_same_sentence():
@@ -198,6 +210,38 @@ def test_a_missing_shard_is_named(folder):
     refuse(IncompleteModelError, r"model-00001-of-00002\.safetensors is missing", folder)
 
 
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"weight_map": 3}', '{"weight_map": {"a": "../b"}}']
+)
+def test_a_damaged_list_of_shards(folder, content):
+    (folder / "model.safetensors.index.json").write_text(content)
+    refuse(IncompleteModelError, r"model\.safetensors\.index\.json of a model is damaged", folder)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{}", b'{"a": 1}', b'{"a": {"data_offsets": []}}'])
+def test_a_header_that_is_json_but_no_list_of_tensors(folder, content):
+    raw = len(content).to_bytes(8, "little") + content
+    (folder / "model.safetensors").write_bytes(raw)
+    refuse(IncompleteModelError, "is damaged or cut short", folder)
+
+
+def test_memory_that_runs_out_in_spite_of_the_estimate_is_told(folder, monkeypatch):
+    import importlib
+
+    def fail(*_args, **_kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(importlib.import_module("internals.models.load"), "_LOADED", {})
+    monkeypatch.setattr(tf.AutoModelForCausalLM, "from_pretrained", fail)
+    refuse(MemoryNeededError, "memory of this machine ran out while a model was loaded", folder)
+
+
+def test_a_training_json_that_is_not_ours_says_nothing_about_exposure(folder):
+    for content in ("{", "[1]", "{}"):
+        (folder / "training.json").write_text(content)
+        assert load(str(folder)).facts.carries_exposure is False
+
+
 def test_a_missing_tensor_is_not_filled_with_random_numbers(folder):
     state = load_file(folder / "model.safetensors")
     del state["model.norm.weight"]
@@ -233,7 +277,8 @@ def test_not_enough_memory_is_said_before_loading(folder, monkeypatch):
     module = importlib.import_module("internals.models.load")
     monkeypatch.setattr(module, "_free_bytes", lambda device: 1000)
     monkeypatch.setattr(module, "_LOADED", {})  # another test may have loaded the same weights
-    refuse(MemoryNeededError, "needs about 0.0 GiB for its weights", folder)
+    sentence = r"needs about 0\.\d MiB for its weights, but only 0\.0 MiB of memory"
+    refuse(MemoryNeededError, sentence, folder)
 
 
 def test_16_bit_weights_become_float32_where_they_fit_and_stay_where_not(folder, monkeypatch):

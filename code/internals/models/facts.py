@@ -239,5 +239,8 @@ def exposure_file(folder: Path) -> Path | None:
     file = folder / "training.json"
     if not file.exists():
         return None
-    table = folder / json.loads(file.read_text("utf-8"))["exposure"]
+    try:
+        table = folder / json.loads(file.read_text("utf-8"))["exposure"]
+    except (ValueError, KeyError, TypeError):
+        return None  # a file of this name that is not ours
     return table.resolve() if table.exists() else None

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _SIZES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1, "BOOL": 1}
 _ROOM = 0.9
 """Share of the free memory that weights may take."""
-_HARMLESS = (".attn.bias", ".attn.masked_bias", ".attention.bias", "rotary_emb.inv_freq")
+_HARMLESS = (".attn.bias", ".masked_bias", ".attention.bias", "rotary_emb.inv_freq")
 """Ends of buffers that old checkpoints hold and no model needs."""
 
 
@@ -136,7 +136,12 @@ def _load(source: Source, mark: str) -> LoadedModel:
             output_loading_info=True,
             device_map=_device_map(files, device),
         )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except MemoryError as error:
+        raise MemoryNeededError(
+            f"The memory of this machine ran out while {source.name} was loaded; choose a smaller "
+            "model or close other programs."
+        ) from error
+    except Exception as error:  # the library raises many kinds for a damaged file
         raise IncompleteModelError(
             f"{source.name} cannot be loaded ({_first_line(error)}); its weights do not fit its "
             "config.json, or a file is damaged: get the model again."
@@ -249,10 +254,15 @@ def _dtype(source: Source, files: list[Path], device: str) -> Any:
     need = needed_bytes(files)
     if need > free:
         raise MemoryNeededError(
-            f"{source.name} needs about {need / 2**30:.1f} GiB for its weights, but only "
-            f"{free / 2**30:.1f} GiB of memory can be used; choose a smaller model."
+            f"{source.name} needs about {_size(need)} for its weights, but only {_size(free)} of "
+            "memory can be used; choose a smaller model or close other programs."
         )
     return "auto"
+
+
+def _size(n_bytes: float) -> str:
+    """Bytes in the unit that people read: MiB below one GiB."""
+    return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"
 
 
 def _device_map(files: list[Path], device: str) -> str | None:

@@ -5,6 +5,7 @@ Downloads only what is safe and needed (safetensors, tokenizer, configuration); 
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from dataclasses import dataclass
@@ -125,7 +126,16 @@ def _from_hub(spec: str, wanted: list[str] = WANTED) -> Source:
         ) from None
     except hub.HFValidationError as error:
         raise UnknownModelError(f"“{spec}” is no valid Hub id: {_first_line(error)}.") from None
-    except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, ConnectionError, OSError):
+    except Exception as error:  # the client and what it builds on fail in many ways
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise UnreachableModelError(
+                f"“{spec}” does not fit on this disk; free some space or set HF_HOME to another "
+                "one. What is there already will not be fetched again."
+            ) from None
+        if isinstance(error, hub.HfHubHTTPError):
+            raise UnreachableModelError(
+                f"The Hugging Face Hub refused “{spec}” ({_first_line(error)}); try again later."
+            ) from None
         raise UnreachableModelError(
             f"“{spec}” is not on this machine and the Hugging Face Hub cannot be reached; connect "
             "to the network, or give a local folder or an embedded model "
@@ -135,7 +145,7 @@ def _from_hub(spec: str, wanted: list[str] = WANTED) -> Source:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".")
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _check_files(source: Source) -> None:
@@ -205,8 +215,7 @@ def weight_files(source: Source) -> list[Path]:
     folder = source.folder
     index = folder / "model.safetensors.index.json"
     if index.exists():
-        shards = json.loads(index.read_text("utf-8"))["weight_map"].values()
-        files = [folder / name for name in sorted(set(shards))]
+        files = [folder / name for name in _shards(source, index)]
     else:
         files = sorted(folder.glob("*.safetensors"))
     if not files:
@@ -219,6 +228,19 @@ def weight_files(source: Source) -> list[Path]:
     for file in files:
         header(file)
     return files
+
+
+def _shards(source: Source, index: Path) -> list[str]:
+    """Names of the files over which the weights are spread; never outside the folder."""
+    try:
+        names = {str(name) for name in json.loads(index.read_text("utf-8"))["weight_map"].values()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        names = {""}
+    if any(Path(name).name != name or not name for name in names):
+        raise IncompleteModelError(
+            f"{index.name} of {source.name} is damaged; delete it and get the model again."
+        )
+    return sorted(names)
 
 
 def header(file: Path) -> dict[str, dict[str, object]]:
@@ -240,11 +262,11 @@ def header(file: Path) -> dict[str, dict[str, object]]:
         if not 2 <= length <= size - 8:
             raise damaged
         try:
-            content = json.loads(stream.read(length))
-        except ValueError:
+            content = dict(json.loads(stream.read(length)))
+            content.pop("__metadata__", None)
+            end = max((int(entry["data_offsets"][1]) for entry in content.values()), default=0)
+        except (ValueError, TypeError, KeyError, IndexError):
             raise damaged from None
-    content.pop("__metadata__", None)
-    end = max((entry["data_offsets"][1] for entry in content.values()), default=0)
-    if 8 + length + end != size:
+    if not content or 8 + length + end != size:
         raise damaged
     return content
