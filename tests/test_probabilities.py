@@ -151,6 +151,31 @@ def test_the_interval_of_the_error_covers_the_truth():
     assert covered >= 51
 
 
+def test_areas_over_units_are_those_of_resampled_rows():
+    """The products of weights against drawing the rows themselves."""
+    from scipy.stats import mannwhitneyu
+
+    rng = np.random.default_rng(5)
+    scores, labels = rng.integers(0, 6, 60).astype(float), rng.random(60) < 0.5
+    units = np.repeat(np.arange(12), 5)
+    own = stats.auroc(scores, labels, clusters=units, n_resamples=3000)
+    draws = []
+    for _ in range(1500):
+        rows = np.concatenate([np.flatnonzero(units == u) for u in rng.integers(0, 12, 12)])
+        x, y = scores[rows], labels[rows]
+        draws.append(mannwhitneyu(x[y], x[~y]).statistic / (y.sum() * (~y).sum()))
+    assert own.interval == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])), abs=0.02)
+    assert own.n == 12
+
+
+def test_bins_have_intervals_over_units_also_where_all_outcomes_are_alike():
+    table = measures.reliability([0.95] * 40 + [0.15] * 40, [1] * 40 + [0, 1] * 20)
+    assert table["low"].iloc[1] == pytest.approx(stats.wilson(40, 40).low)
+    assert table["low"].iloc[0] < 0.5 < table["high"].iloc[0]
+    few = measures.reliability([0.95] * 40, [1] * 40, clusters=np.repeat([0, 1, 2, 3], 10))
+    assert few["low"].iloc[0] == pytest.approx(stats.wilson(4, 4).low)
+
+
 # --- positions ----------------------------------------------------------------------------------
 
 
@@ -186,8 +211,19 @@ def test_softmax_among_the_maps_is_the_model(table):
         part["log_prob"].to_numpy(), abs=1e-4
     )
     summary = positions.map_summary(table).set_index("map")
-    assert summary.loc["softmax", "infinite"] == 0
-    assert summary.loc["hard max", "infinite"] == pytest.approx(1 - part["correct"].mean())
+    assert summary.loc["softmax", "lost"] == 0
+    assert summary.loc["hard max", "lost"] == pytest.approx(1 - part["correct"].mean())
+    assert summary.loc["hard max", "error"] == pytest.approx(1 - part["correct"].mean())
+    assert positions.extra_bits(table, "softmax").value == 0
+    assert positions.among_first(table, 1).value == pytest.approx(table["correct"].mean())
+
+
+def test_a_zero_and_an_undefined_distribution_both_lose_the_token():
+    frame = pd.DataFrame(
+        {"document": [0, 0, 1, 1], "true:softmax": 0.5, "true:x": [0, np.nan, 1, 1]}
+    )
+    assert positions.lost(frame, "x").value == 0.5
+    assert positions.lost(frame, "x").n == 2
 
 
 def test_rank_buckets_add_up(table):
@@ -302,6 +338,50 @@ def test_map_properties_know_softmax(handle):
     assert found.loc["sigmoid, normalised", "shift_change"] > 1e-6
 
 
+def test_a_blank_and_a_start_token_move_what_their_ids_say(handle):
+    blank = one_prompt.blank_effect.uncached(handle)
+    start = one_prompt.start_effect.uncached(handle)
+    assert len(blank) == len(start) == len(inputs.prompts())
+    assert not blank["same_ids"].any()
+    loaded = handle.loaded()
+    ids = loaded.tokenizer(one_prompt.main_text())["input_ids"]
+    with torch.no_grad():
+        p, q = (
+            loaded.model(torch.tensor([i])).logits[0, -1].double().softmax(-1)
+            for i in (ids, [loaded.facts.bos_id, *ids])
+        )
+    expected = 0.5 * (p - q).abs().sum().item()
+    found = start.loc[start["prompt"] == "main", "moved"].iloc[0]
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_tokenizer_that_adds_its_start_token_gets_no_second_one(tmp_path):
+    """Documents must begin with one start token, never with the end and the start token."""
+    from tokenizers import Tokenizer, processors
+    from transformers import PreTrainedTokenizerFast
+
+    from internals.measure.capability import start_ids
+    from tokenizers_small import byte_fallback_bpe
+
+    backend = Tokenizer.from_str(byte_fallback_bpe().backend_tokenizer.to_str())
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", backend.token_to_id("<s>"))]
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+    )
+    model = build("llama")
+    model.resize_token_embeddings(len(fast))
+    model.save_pretrained(tmp_path)
+    fast.save_pretrained(tmp_path)
+    folder = tmp_path
+    loaded = open_model(str(folder)).loaded()
+    assert loaded.facts.bos_behaviour == "added"
+    assert start_ids(loaded) == [loaded.tokenizer.bos_token_id]
+    frame = positions.positions.uncached(open_model(str(folder)), n=40)
+    assert frame["document"].iloc[0] == 0
+
+
 # --- facts --------------------------------------------------------------------------------------
 
 
@@ -352,7 +432,15 @@ def test_answers_of_a_model_that_knows_nothing_are_chance(handle):
     assert table["confidence"].between(0, 1).all()
     facts = table.groupby("fact_id")["correct"].mean()
     assert facts.mean() < 0.5
-    found = calibration.calibrate(table["confidence"], table["correct"], table["fact_id"], "facts")
+    bits = -np.log2(table["right_share"])
+    found = calibration.calibrate(
+        table["confidence"], table["correct"], bits, table["fact_id"], "facts"
+    )
+    assert found.over.value == pytest.approx(table["confidence"].mean() - table["correct"].mean())
+    row = calibration.overview({"facts": found}).iloc[0]
+    assert row["error"].value == found.errors["value"].iloc[0]
+    assert row["units"] == f"{len(facts)} facts"
+    assert (table["mass"] >= table["prob"]).all()
     assert found.accuracy.n == len(facts)
     assert found.accuracy.low < 0.3, "right no more often than a guess among about ten"
 
@@ -426,6 +514,7 @@ def test_words_add_up_to_the_text(handle):
     found = surprisal.surprisal.uncached(handle)
     assert found.applies
     assert found.boundary_gap == pytest.approx(0, abs=1e-8)
+    assert found.tokens["opens"].tolist() == [t.startswith(" ") for t in found.tokens["text"]]
     first = found.tokens["bits"].isna()
     assert first.sum() == (0 if handle.facts.eos_id is not None else 1)
     after = next(i for i, t in enumerate(found.tokens["text"]) if i and t.startswith(" "))

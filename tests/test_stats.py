@@ -42,6 +42,17 @@ def test_the_bca_interval_agrees_with_scipy(statistic):
     assert own.high == pytest.approx(reference.high, abs=0.06 * width)
 
 
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.5])
+def test_wilson_covers_the_truth_about_as_often_as_it_says(share):
+    """Exact coverage: the probability of all counts whose interval holds the true share."""
+    n = 60
+    held = [k for k in range(n + 1) if stats.wilson(k, n).low <= share <= stats.wilson(k, n).high]
+    drawn = np.random.default_rng(8).binomial(n, share, 4000)
+    assert 0.92 < np.isin(drawn, held).mean() < 0.985
+    exact = scipy_stats.binom.pmf(held, n, share).sum()
+    assert np.isin(drawn, held).mean() == pytest.approx(exact, abs=0.02)
+
+
 def sample(seed):
     return np.random.default_rng(1000 + seed).normal(size=40)
 

@@ -49,7 +49,7 @@ def map_bars(summary: pd.DataFrame) -> Figure:
     """Share of true tokens that each normalisation gives exactly zero, and its confidence."""
     figure, axes = style.figure(1, 2, sharey=True, height_in=2.7)
     y = np.arange(len(summary))[::-1]
-    axes[0].barh(y, summary["infinite"] + summary["undefined"], height=0.6, color=style.CYCLE[1])
+    axes[0].barh(y, summary["lost"], height=0.6, color=style.CYCLE[1])
     axes[0].set_xlabel("true tokens without probability")
     axes[1].barh(y, summary["top_mass"], height=0.6, label="mass on the first choice")
     accuracy = float((summary["top_mass"] - summary["gap"]).iloc[0])
@@ -105,7 +105,8 @@ def temperature_grid(top: pd.DataFrame, prompts: list[str]) -> Figure:
         text = style.plain(str(top.loc[top["prompt"] == prompt, "text"].iloc[0]).replace("\n", " "))
         row[0].set_title(f"“{text}”", loc="left", fontsize=7.5)
     for ax, t in zip(axes[-1], temperatures, strict=True):
-        ax.set_xlabel(f"probability at T = {t:g}")
+        ax.set_xlabel(f"T = {t:g}")
+    figure.supxlabel("probability, by temperature T", fontsize=8, color=style.ink().muted)
     return figure
 
 
@@ -130,31 +131,25 @@ def entropy_curves(table: pd.DataFrame, vocab: int) -> Figure:
 
 
 def reliability_diagrams(sets: dict[str, pd.DataFrame]) -> Figure:
-    """Accuracy against confidence, a panel for each set of predictions; area shows the count."""
-    figure, axes = style.figure(1, len(sets), sharey=True, squeeze=False, height_in=2.9)
-    for ax, (name, table) in zip(axes[0], sets.items(), strict=True):
+    """Accuracy against confidence with intervals, and below it the number of predictions."""
+    figure, axes = style.figure(
+        2, len(sets), sharex=True, sharey="row", squeeze=False, height_in=3.5, height_ratios=[3, 1]
+    )
+    for (ax, counts), (name, table) in zip(axes.T, sets.items(), strict=True):
         ax.plot([0, 1], [0, 1], color=style.ink().muted, ls=style.DASHES[1], lw=1)
-        share = table["n"] / table["n"].sum()
-        error = 1.96 * np.sqrt(table["accuracy"] * (1 - table["accuracy"]) / table["n"])
-        ax.errorbar(
-            table["confidence"], table["accuracy"], error, fmt="none", lw=1, color=style.CYCLE[0]
+        error = np.clip(
+            [table["accuracy"] - table["low"], table["high"] - table["accuracy"]], 0, None
         )
-        ax.scatter(table["confidence"], table["accuracy"], 12 + 260 * share, alpha=0.75, lw=0)
-        for row in table.itertuples():
-            ax.annotate(
-                f"{row.n:,}",
-                (row.confidence, row.accuracy),
-                xytext=(0, -11),
-                textcoords="offset points",
-                ha="center",
-                fontsize=5.5,
-                color=style.ink().muted,
-            )
-        ax.set_xlim(0, 1.02)
-        ax.set_ylim(-0.06, 1.04)
+        ax.errorbar(table["confidence"], table["accuracy"], error, fmt="o", ms=4, lw=1.2)
+        ax.set_xlim(0, 1)
+        ax.set_ylim(-0.02, 1.02)
         ax.set_title(name.replace(", ", ",\n", 1), fontsize=8)
-        ax.set_xlabel("confidence")
+        counts.bar((table["bin"] + 0.5) / 10, table["n"] / table["n"].sum(), 0.085)
+        counts.set_xticks([0, 0.5, 1])
+        counts.set_xlabel(f"confidence (n = {table['n'].sum():,})", fontsize=8)
+        counts.grid(axis="x", visible=False)
     axes[0][0].set_ylabel("accuracy")
+    axes[1][0].set_ylabel("share of n")
     return figure
 
 

@@ -70,7 +70,8 @@ def held_out_loss(model: ModelHandle) -> pd.DataFrame:
     with (DATA / "heldout" / "documents.jsonl").open(encoding="utf-8") as lines:
         documents = [json.loads(line) for line in lines]
     documents = documents[:: max(1, len(documents) // effort.units(loaded.facts, len(documents)))]
-    ids = [loaded.tokenizer(d["text"], verbose=False)["input_ids"][:limit] for d in documents]
+    plain = {"add_special_tokens": False, "verbose": False}
+    ids = [loaded.tokenizer(d["text"], **plain)["input_ids"][:limit] for d in documents]
     from internals.measure.scoring import score_tokens
 
     scores = score_tokens(loaded.model, [[*start, *row] for row in ids])
@@ -84,8 +85,14 @@ def held_out_loss(model: ModelHandle) -> pd.DataFrame:
 
 
 def start_ids(loaded: LoadedModel) -> list[int]:
-    """The token after which a document begins: the end token, where the model has one."""
-    return [] if loaded.facts.eos_id is None else [loaded.facts.eos_id]
+    """The token after which a document begins; to be put before ids without special tokens.
+
+    The beginning token where the tokenizer adds one itself, else the end token of the document
+    before, else nothing.
+    """
+    facts = loaded.facts
+    first = facts.bos_id if facts.bos_behaviour == "added" else facts.eos_id
+    return [] if first is None else [first]
 
 
 @measurement(files=[EXPOSURE])
@@ -148,7 +155,9 @@ def continuations(model: ModelHandle, seed: int = 0) -> Continuations:
     loaded = model.loaded()
     tokenizer = loaded.tokenizer
     start = start_ids(loaded)
-    prompts = [[*start, *tokenizer(text)["input_ids"]] for text in OPENINGS]
+    prompts = [
+        [*start, *tokenizer(text, add_special_tokens=False)["input_ids"]] for text in OPENINGS
+    ]
     sampler = Sampler("sampled", temperature=0.8, top_p=0.9)
     many = [prompts[i % len(prompts)] for i in range(SAMPLES)]
     room = loaded.facts.context_length - max(map(len, prompts))

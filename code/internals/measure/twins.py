@@ -81,20 +81,27 @@ def head_ends(curves: pd.DataFrame) -> pd.DataFrame:
 def against_softmax(curves: pd.DataFrame, variant: str) -> dict[str, Any]:
     """A head against softmax, pair by pair (same rate, same seed).
 
-    Returns ``mean`` (difference of the final loss, bits per token), ``n`` (pairs), ``all_worse``,
-    ``accuracy_gap`` (mean difference of accuracies), ``zero_low`` and ``zero_high`` (range of the
-    share of true tokens at zero).
+    Returns ``mean`` (difference of the final loss, bits per token), ``low`` and ``high`` (its range
+    over the pairs), ``n`` (pairs), ``all_worse``, ``accuracy_low`` and ``accuracy_high`` (range of
+    the difference of accuracies), ``zero_low`` and ``zero_high`` (range of the share of true tokens
+    at zero), ``best_rate`` (learning rate with the smallest loss) and ``rates`` (all tried).
     """
     last = curves[curves["step"] == curves["step"].max()]
     wide = last.pivot(index=["learning_rate", "seed"], columns="variant")
     gap = wide["bits_per_token"][variant] - wide["bits_per_token"]["softmax"]
     accuracy = wide["accuracy"][variant] - wide["accuracy"]["softmax"]
     zeros = wide["zero_share"][variant]
+    by_rate = wide["bits_per_token"][variant].groupby("learning_rate").mean()
     return {
         "mean": float(gap.mean()),
         "n": len(gap),
         "all_worse": bool((gap > 0).all()),
-        "accuracy_gap": float(accuracy.mean()),
+        "low": float(gap.min()),
+        "high": float(gap.max()),
+        "accuracy_low": float(accuracy.min()),
+        "accuracy_high": float(accuracy.max()),
+        "best_rate": float(by_rate.idxmin()),
+        "rates": sorted(float(rate) for rate in last["learning_rate"].unique()),
         "zero_low": float(zeros.min()),
         "zero_high": float(zeros.max()),
     }

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from internals.stats.intervals import Estimate, as_rows, bootstrap_ci
-from internals.stats.significance import ranks, standardised
+from internals.stats.intervals import (
+    Estimate,
+    as_rows,
+    as_units,
+    bootstrap_ci,
+    percentile_interval,
+)
+from internals.stats.significance import standardised
 
 
 def correlation(
@@ -55,30 +62,43 @@ def auroc(
 ) -> Estimate:
     """Chance that a positive scores above a negative, ties counting half (Hanley and McNeil 1982).
 
-    Percentile bootstrap over units; a resample with one class only counts as 0.5.
+    Percentile bootstrap over units; a resample with one class only counts as 0.5. Which units beat
+    which is counted once, so that a resample is two products of its weights.
     """
     truth = np.asarray(labels, dtype=bool)
-    rows = np.column_stack([as_rows(scores), truth.astype(float)])
+    values = as_rows(scores)
     if truth.all() or not truth.any():
         raise ValueError("an area under the ROC curve needs positives and negatives")
-    return bootstrap_ci(
-        rows,
-        _area,
-        clusters=clusters,
-        n_resamples=n_resamples,
-        seed=seed,
-        level=level,
-        method="percentile",
-        unit=unit,
-    )
+    units = as_units(len(values), clusters)
+    wins, positive, negative = _wins(values, truth, units)
+    estimate = wins.sum() / (positive.sum() * negative.sum())
+    if len(units) < 2:
+        return Estimate(float(estimate), math.nan, math.nan, len(units), unit, "one unit")
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(len(units), np.full(len(units), 1 / len(units)), n_resamples)
+    pairs = (weights @ positive) * (weights @ negative)
+    above = np.einsum("ij,ij->i", weights @ wins, weights)
+    areas = np.where(pairs > 0, above / np.maximum(pairs, 1), 0.5)
+    low, high = percentile_interval(areas, level)
+    label = f"percentile bootstrap, {n_resamples} resamples"
+    return Estimate(float(estimate), low, high, len(units), unit, label)
 
 
-def _area(rows: NDArray[np.float64]) -> float:
-    """Mann-Whitney U over the number of pairs."""
-    positive = rows[:, 1] > 0
-    n_positive = int(positive.sum())
-    n_negative = len(rows) - n_positive
-    if n_positive == 0 or n_negative == 0:
-        return 0.5
-    u = float(ranks(rows[:, 0])[positive].sum()) - n_positive * (n_positive + 1) / 2
-    return u / (n_positive * n_negative)
+def _wins(
+    scores: NDArray[np.float64], truth: NDArray[np.bool_], units: list[NDArray[np.intp]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """``(unit, unit)`` pairs in which a positive of the first is above a negative of the second
+    (ties half), and positives and negatives of each unit, ``(unit,)``."""
+    owner = np.empty(len(scores), int)
+    for number, rows in enumerate(units):
+        owner[rows] = number
+    positive = np.bincount(owner[truth], minlength=len(units)).astype(float)
+    negative = np.bincount(owner[~truth], minlength=len(units)).astype(float)
+    high, own = scores[truth], owner[truth]
+    wins = np.zeros((len(units), len(units)))
+    for number, rows in enumerate(units):
+        low = np.sort(scores[rows][~truth[rows]])
+        if len(low):
+            below = np.searchsorted(low, high, "left") + np.searchsorted(low, high, "right")
+            wins[:, number] = np.bincount(own, below / 2, minlength=len(units))
+    return wins, positive, negative

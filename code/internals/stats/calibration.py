@@ -6,13 +6,20 @@ in a sample of this size, since the expected calibration error of a finite sampl
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from internals.stats.intervals import Estimate, bootstrap_ci
+from internals.stats.intervals import (
+    Estimate,
+    as_units,
+    bootstrap_ci,
+    percentile_interval,
+    wilson,
+)
 
 Values = NDArray[np.float64]
 Bins = Literal["equal width", "equal mass"]
@@ -68,20 +75,33 @@ def null_band(
 
 
 def reliability(
-    confidence: ArrayLike, correct: ArrayLike, n_bins: int = 10, kind: Bins = "equal width"
+    confidence: ArrayLike,
+    correct: ArrayLike,
+    n_bins: int = 10,
+    kind: Bins = "equal width",
+    *,
+    clusters: ArrayLike | None = None,
 ) -> pd.DataFrame:
-    """One row a bin that is not empty: ``bin``, ``n``, ``confidence``, ``accuracy`` (means)."""
-    table = pd.DataFrame(
-        {
-            "bin": bin_of(confidence, n_bins, kind),
-            "confidence": np.asarray(confidence, float),
-            "accuracy": np.asarray(correct, float),
-        }
-    )
-    grouped = table.groupby("bin")
-    found = grouped[["confidence", "accuracy"]].mean()
-    found.insert(0, "n", grouped.size())
-    return found.reset_index()
+    """One row a bin that is not empty: ``bin``, ``n``, ``confidence``, ``accuracy`` (means),
+    ``low`` and ``high`` (95 % interval of the accuracy over units).
+
+    Bins whose outcomes are all alike, or all of one unit, get a Wilson interval with the number of
+    their units, since resampling cannot vary there.
+    """
+    c, y = np.asarray(confidence, float), np.asarray(correct, float)
+    number = bin_of(c, n_bins, kind)
+    labels = np.arange(len(c)) if clusters is None else np.asarray(clusters)
+    rows = []
+    for b in np.unique(number):
+        part = number == b
+        n_units = len(np.unique(labels[part]))
+        share = float(y[part].mean())
+        if 0 < share < 1 and n_units > 1:
+            found = bootstrap_ci(y[part], clusters=labels[part], method="percentile")
+        else:
+            found = wilson(round(share * n_units), n_units)
+        rows.append((int(b), int(part.sum()), c[part].mean(), share, found.low, found.high))
+    return pd.DataFrame(rows, columns=["bin", "n", "confidence", "accuracy", "low", "high"])
 
 
 def brier(confidence: ArrayLike, correct: ArrayLike) -> float:
@@ -97,29 +117,28 @@ def calibration_ci(
     kind: Bins = "equal width",
     n_bins: int = 10,
     unit: str = "documents",
-    n_resamples: int = 500,
+    n_resamples: int = 2000,
     seed: int = 0,
 ) -> Estimate:
     """The calibration error with a percentile bootstrap interval over whole units.
 
-    A resample repeats units, which adds noise to every bin, so the error of resamples is too large
-    on average; the excess over the estimate is taken off both ends (basic bootstrap bias
-    correction), and the lower end is at least zero.
+    The bins are those of the sample. A resample repeats units, which adds noise to every bin, so
+    the error of resamples is too large on average; the excess over the estimate is taken off both
+    ends (basic bootstrap bias correction), and the lower end is at least zero.
     """
-    rows = np.column_stack([np.asarray(confidence, float), np.asarray(correct, float)])
-
-    def error(part: Values) -> float:
-        return calibration_error(part[:, 0], part[:, 1], n_bins, kind)
-
-    raw = bootstrap_ci(
-        rows,
-        error,
-        clusters=clusters,
-        n_resamples=n_resamples,
-        seed=seed,
-        method="percentile",
-        unit=unit,
-    )
-    shift = (raw.low + raw.high) / 2 - raw.value
-    low, high = max(0.0, raw.low - max(shift, 0)), raw.high - max(shift, 0)
-    return Estimate(raw.value, min(low, raw.value), max(high, raw.value), raw.n, unit, raw.method)
+    c, y = np.asarray(confidence, float), np.asarray(correct, float)
+    units = as_units(len(c), clusters)
+    value = calibration_error(c, y, n_bins, kind)
+    if len(units) < 2:
+        return Estimate(value, math.nan, math.nan, len(units), unit, "one unit: no interval")
+    number = bin_of(c, n_bins, kind)
+    gaps = np.stack([np.bincount(number[u], (c - y)[u], minlength=n_bins) for u in units])
+    sizes = np.array([len(u) for u in units])
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(len(units), np.full(len(units), 1 / len(units)), n_resamples)
+    errors = np.abs(weights @ gaps).sum(1) / (weights @ sizes)
+    low, high = percentile_interval(errors, 0.95)
+    shift = max((low + high) / 2 - value, 0.0)
+    low, high = max(0.0, low - shift), high - shift
+    label = f"percentile bootstrap over clusters, {n_resamples} resamples, bias removed"
+    return Estimate(value, min(low, value), max(high, value), len(units), unit, label)

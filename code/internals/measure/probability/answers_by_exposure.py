@@ -52,8 +52,9 @@ def answers(model: ModelHandle, seed: int = 0) -> pd.DataFrame:
     Columns: ``fact_id``, ``relation``, ``level`` (statements in training; -1 unknown), ``wording``,
     ``template``, ``confidence`` (share of the best candidate among the candidates' joint
     probabilities), ``correct`` (the best candidate is right), ``right_share`` (share of the right
-    one), ``prob`` (joint probability of the right answer), ``first_rank`` (rank of its first piece
-    in the whole vocabulary), ``candidates``, ``chosen`` (the best candidate).
+    one), ``prob`` (joint probability of the right answer), ``mass`` (joint probability of all
+    candidates), ``first_rank`` (rank of the right answer's first piece in the whole vocabulary, 0
+    is the first), ``candidates``, ``chosen`` (the best candidate).
     """
     from internals.measure.answers import answer_scores
 
@@ -85,6 +86,7 @@ def answers(model: ModelHandle, seed: int = 0) -> pd.DataFrame:
                 "correct": bool(share.argmax() == 0),
                 "right_share": float(share[0]),
                 "prob": float(np.exp(lp[0])),
+                "mass": float(np.exp(lp).sum()),
                 "first_rank": int(part["vocab_rank"].iloc[0]),
                 "candidates": len(lp),
                 "chosen": question.answers[int(share.argmax())],

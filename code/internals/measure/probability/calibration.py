@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from internals.models import ModelHandle
 
 KINDS: tuple[measures.Bins, ...] = ("equal width", "equal mass")
+SMALL = 0.05
+"""Calibration errors below this are called small."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,21 @@ class Calibration:
     """Chance that a right prediction is more confident than a wrong one; None with one class."""
     accuracy: stats.Estimate
     confidence: stats.Estimate
+    over: stats.Estimate
+    """Mean confidence minus accuracy."""
     brier: float
+    loss_bits: stats.Estimate
+    """Mean surprisal of the right outcome (negative log-likelihood)."""
     n: int
     """Predictions; the intervals count units."""
 
 
 def calibrate(
-    confidence: pd.Series, correct: pd.Series, clusters: pd.Series, unit: str
+    confidence: pd.Series,
+    correct: pd.Series,
+    loss_bits: pd.Series,
+    clusters: pd.Series,
+    unit: str,
 ) -> Calibration:
     """All measures of one set; ``clusters`` are the units that are resampled."""
     c, y = confidence.to_numpy(float), correct.to_numpy(float)
@@ -56,10 +66,12 @@ def calibrate(
     both = 0 < y.sum() < len(y)
     return Calibration(
         errors=pd.DataFrame(rows, columns=columns),
-        auroc=stats.auroc(c, y, clusters=labels, unit=unit, n_resamples=500) if both else None,
+        auroc=stats.auroc(c, y, clusters=labels, unit=unit) if both else None,
         accuracy=stats.bootstrap_ci(y, clusters=labels, unit=unit),
         confidence=stats.bootstrap_ci(c, clusters=labels, unit=unit),
+        over=stats.paired_difference(c, y, clusters=labels, unit=unit),
         brier=measures.brier(c, y),
+        loss_bits=stats.bootstrap_ci(loss_bits.to_numpy(float), clusters=labels, unit=unit),
         n=len(c),
     )
 
@@ -68,7 +80,41 @@ def calibrate(
 def of_tokens(model: ModelHandle) -> Calibration:
     """Calibration of the next token on held-out text"""
     table = positions(model)
-    return calibrate(table["top_prob"], table["correct"], table["document"], "documents")
+    bits = -table["log_prob"] / math.log(2)
+    return calibrate(table["top_prob"], table["correct"], bits, table["document"], "documents")
+
+
+def overview(sets: dict[str, Calibration]) -> pd.DataFrame:
+    """One row a set of predictions, ready for a table: ``set``, ``predictions``, ``units`` (text),
+    ``accuracy``, ``confidence``, ``error`` (equal width), ``null`` (error of a perfectly calibrated
+    model), ``error_equal_mass``, ``brier``, ``loss_bits``, ``auroc``. Cells are estimates, or None.
+    """
+    rows = []
+    for name, found in sets.items():
+        errors = found.errors.set_index("bins")
+        n, unit = found.accuracy.n, found.accuracy.unit
+        wide, mass = (_estimate(errors.loc[kind], n, unit) for kind in KINDS)
+        null = stats.Estimate(*errors.loc[KINDS[0], ["null", "null_low", "null_high"]], n, unit, "")
+        rows.append(
+            {
+                "set": name,
+                "predictions": found.n,
+                "units": f"{n:,} {unit}",
+                "accuracy": found.accuracy,
+                "confidence": found.confidence,
+                "error": wide,
+                "null": null,
+                "error_equal_mass": mass,
+                "brier": found.brier,
+                "loss_bits": found.loss_bits,
+                "auroc": found.auroc,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _estimate(row: pd.Series, n: int, unit: str) -> stats.Estimate:
+    return stats.Estimate(float(row["value"]), row["low"], row["high"], n, unit, "bootstrap")
 
 
 @dataclass(frozen=True)
@@ -93,11 +139,16 @@ def scaling(model: ModelHandle) -> Scaling:
     t = best_temperature(fit)
     gain = (judge["nll@1.0"] - judge[f"nll@{t}"]) / math.log(2)
     documents = judge["document"]
+
+    def errors(column: str) -> pd.DataFrame:
+        loss = judge["nll@1.0"]  # not used for the errors
+        return calibrate(judge[column], judge["correct"], loss, documents, "documents").errors
+
     return Scaling(
         temperature=t,
         documents=int(documents.nunique()),
-        before=calibrate(judge["top_prob"], judge["correct"], documents, "documents").errors,
-        after=calibrate(judge[f"top@{t}"], judge["correct"], documents, "documents").errors,
+        before=errors("top_prob"),
+        after=errors(f"top@{t}"),
         gain=stats.bootstrap_ci(gain.to_numpy(), clusters=documents.to_numpy(), unit="documents"),
     )
 
@@ -120,7 +171,10 @@ def of_facts(model: ModelHandle) -> dict[str, Calibration]:
     for name, chosen in groups.items():
         part = table[chosen]
         if len(part):
-            found[name] = calibrate(part["confidence"], part["correct"], part["fact_id"], "facts")
+            bits = -np.log2(part["right_share"].clip(1e-300))
+            found[name] = calibrate(
+                part["confidence"], part["correct"], bits, part["fact_id"], "facts"
+            )
     return found
 
 
@@ -129,8 +183,9 @@ def by_exposure(model: ModelHandle) -> pd.DataFrame:
     """Confidence and accuracy by number of statements
 
     Columns: ``level``, ``wording``, ``facts``, ``confidence``, ``confidence_low``,
-    ``confidence_high``, ``accuracy``, ``accuracy_low``, ``accuracy_high``; empty for a model whose
-    training data is unknown.
+    ``confidence_high``, ``accuracy``, ``accuracy_low``, ``accuracy_high``, ``right_prob`` (median
+    joint probability of the right answer), ``first_rank`` (median rank of its first piece in the
+    whole vocabulary, 0 is the first); empty for a model whose training data is unknown.
     """
     table = answers(model)
     table = table[table["level"] >= 0]
@@ -139,7 +194,8 @@ def by_exposure(model: ModelHandle) -> pd.DataFrame:
         facts = part["fact_id"].to_numpy()
         c = stats.bootstrap_ci(part["confidence"].to_numpy(), clusters=facts, unit="facts")
         a = stats.bootstrap_ci(part["correct"].to_numpy(float), clusters=facts, unit="facts")
-        rows.append((level, wording, c.n, c.value, c.low, c.high, a.value, a.low, a.high))
+        right = (float(part["prob"].median()), float(part["first_rank"].median()))
+        rows.append((level, wording, c.n, c.value, c.low, c.high, a.value, a.low, a.high, *right))
     return pd.DataFrame(
         rows,
         columns=[
@@ -148,6 +204,7 @@ def by_exposure(model: ModelHandle) -> pd.DataFrame:
             "facts",
             *("confidence", "confidence_low", "confidence_high"),
             *("accuracy", "accuracy_low", "accuracy_high"),
+            *("right_prob", "first_rank"),
         ],
     )
 

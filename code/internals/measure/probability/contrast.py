@@ -162,7 +162,7 @@ def occlusion(model: Any, ids: list[int], good: int, bad: int) -> np.ndarray:
 
 def agreement(table: pd.DataFrame) -> pd.DataFrame:
     """Per prompt: ``country``, ``n`` tokens, ``spearman`` of both attributions, ``same_top`` (both
-    name the same token as the most important)."""
+    name the same token as the most important), ``chance`` of the latter for two random orders."""
     rows = []
     for country, part in table.groupby("country", sort=False):
         both = part[["gradient", "occlusion"]]
@@ -170,5 +170,5 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
             continue
         rho = float(both.rank().corr().iloc[0, 1])
         same = part["gradient"].abs().idxmax() == part["occlusion"].abs().idxmax()
-        rows.append((country, len(part), rho, bool(same)))
-    return pd.DataFrame(rows, columns=["country", "n", "spearman", "same_top"])
+        rows.append((country, len(part), rho, bool(same), 1 / len(part)))
+    return pd.DataFrame(rows, columns=["country", "n", "spearman", "same_top", "chance"])

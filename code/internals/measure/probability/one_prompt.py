@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,12 @@ class OnePrompt:
     entropy_bits: float
     above_uniform: int
     """Tokens more likely than one in the size of the vocabulary."""
+    middle_share: float
+    """Share of the tokens whose logit lies in the middle half of the range of the logits."""
+    padding: int
+    """Logits that belong to no token of the tokenizer (rows that pad the vocabulary)."""
+    padding_mass: float
+    """Probability of all of them."""
 
     @property
     def max_entropy_bits(self) -> float:
@@ -75,6 +82,8 @@ def main_prompt(model: ModelHandle, prompts: Path = PROMPTS, k: int = 10) -> One
     )
     prompt_ids = tuple(loaded.tokenizer(text)["input_ids"])
     ordered = p[order]
+    quarter = (z.max() - z.min()) / 4
+    inner = (z >= z.min() + quarter) & (z <= z.max() - quarter)
     leading = [n for n in (1, 10, 100, 1000) if n < len(p)]
     return OnePrompt(
         text=text,
@@ -91,6 +100,9 @@ def main_prompt(model: ModelHandle, prompts: Path = PROMPTS, k: int = 10) -> One
         log_z=z.logsumexp(0).item(),
         entropy_bits=entropy_bits(lp),
         above_uniform=int((p > 1 / len(p)).sum()),
+        middle_share=inner.double().mean().item(),
+        padding=max(0, len(z) - len(loaded.tokenizer)),
+        padding_mass=p[len(loaded.tokenizer) :].sum().item(),
     )
 
 
@@ -139,27 +151,52 @@ def variants(model: ModelHandle, prompts: Path = PROMPTS) -> pd.DataFrame:
 def blank_effect(model: ModelHandle, prompts: Path = PROMPTS) -> pd.DataFrame:
     """How much probability moves when a blank is put at the end of a prompt
 
-    Columns: ``prompt``, ``moved`` (total variation distance).
+    Columns: ``prompt``, ``moved`` (total variation distance), ``same_ids`` (the blank changes no
+    id, so nothing can move).
     """
     loaded = model.loaded()
+    return _moved(loaded, prompts, lambda text: loaded.tokenizer(text + " ")["input_ids"])
+
+
+@measurement
+def start_effect(model: ModelHandle, prompts: Path = PROMPTS) -> pd.DataFrame:
+    """How much probability moves when a prompt loses its start token, or gets one
+
+    Columns as in `blank_effect`. The start token goes where the tokenizer adds one and is put in
+    front elsewhere; no rows where there is none.
+    """
+    loaded = model.loaded()
+    return _moved(loaded, prompts, lambda text: other_start(loaded, text))
+
+
+def _moved(loaded: LoadedModel, prompts: Path, edit: Callable[[str], list[int]]) -> pd.DataFrame:
     rows = []
     for prompt in inputs.prompts(prompts):
-        p, q = (next_logits(loaded, prompt.text + end).softmax(-1) for end in ("", " "))
-        rows.append((prompt.id, 0.5 * (p - q).abs().sum().item()))
-    return pd.DataFrame(rows, columns=["prompt", "moved"])
+        typed, ids = loaded.tokenizer(prompt.text)["input_ids"], edit(prompt.text)
+        if ids:
+            p, q = (_logits(loaded, i).softmax(-1) for i in (typed, ids))
+            rows.append((prompt.id, 0.5 * (p - q).abs().sum().item(), ids == typed))
+    return pd.DataFrame(rows, columns=["prompt", "moved", "same_ids"])
+
+
+def other_start(loaded: LoadedModel, text: str) -> list[int]:
+    """Ids without the start token that the tokenizer adds, or with one that it does not add."""
+    typed = loaded.tokenizer(text)["input_ids"]
+    bare = list(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
+    if typed != bare:
+        return bare
+    start = loaded.facts.bos_id if loaded.facts.bos_id is not None else loaded.facts.eos_id
+    return [] if start is None else [start, *bare]
 
 
 def _variants(loaded: LoadedModel, text: str) -> list[tuple[str, Tensor, int]]:
     """Name, logits and number of tokens of each variant that differs in its tokens."""
     tokenizer = loaded.tokenizer
     typed = tokenizer(text)["input_ids"]
-    bare = tokenizer(text, add_special_tokens=False)["input_ids"]
-    start = loaded.facts.bos_id if loaded.facts.bos_id is not None else loaded.facts.eos_id
+    other = other_start(loaded, text)
     asked: list[tuple[str, list[int]]] = [("as typed", typed)]
-    if typed != bare:
-        asked.append(("without the start token", bare))
-    elif start is not None:
-        asked.append(("with a start token", [start, *bare]))
+    name = "without the start token" if len(other) < len(typed) else "with a start token"
+    asked.append((name, other))
     asked.append(("with a blank at the end", tokenizer(text + " ")["input_ids"]))
     asked.append(("without its last word", tokenizer(text.rsplit(" ", 1)[0])["input_ids"]))
     return [(name, _logits(loaded, ids), len(ids)) for name, ids in asked if ids]
@@ -233,21 +270,26 @@ def _slope(z: Tensor, i: int, target: int, h: float = 1e-4) -> float:
     return float((-up.log_softmax(-1)[target] + down.log_softmax(-1)[target]).item() / (2 * h))
 
 
+SHIFT = 10 / 3
+"""Added to all logits; no binary fraction, so that rounding shows."""
+
+
 @measurement
 def map_properties(model: ModelHandle, prompts: Path = PROMPTS) -> pd.DataFrame:
     """What each normalisation keeps, on the logits of all prompts
 
     Columns: ``map``, ``undefined`` (prompts without a distribution), ``shift_change`` (largest
-    change of a probability when 5 is added to all logits), ``order_kept`` (share of prompts),
-    ``zeros`` (mean share of the vocabulary with exactly 0), ``top`` (mean largest probability).
+    change of a probability when :data:`SHIFT` is added to all logits), ``order_kept`` (share of
+    prompts), ``zeros`` (mean share of the vocabulary with exactly 0), ``top`` (mean largest
+    probability).
     """
     from internals.measure.probability.maps import MAPS, keeps_order
 
     loaded = model.loaded()
-    logits = [next_logits(loaded, p.text).float() for p in inputs.prompts(prompts)]
+    logits = [next_logits(loaded, p.text) for p in inputs.prompts(prompts)]
     rows = []
     for name, normalise in MAPS.items():
-        found = [(z, normalise(z), normalise(z + 5)) for z in logits]
+        found = [(z, normalise(z), normalise(z + SHIFT)) for z in logits]
         defined = [(z, p, q) for z, p, q in found if not bool(p.isnan().any())]
         changes = [(p - q).abs().nan_to_num(1.0).max().item() for _, p, q in defined]
         rows.append(

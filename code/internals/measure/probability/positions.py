@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from internals import stats
 from internals.cache import measurement
 from internals.measure import effort
 from internals.measure.capability import start_ids
 from internals.measure.probability.maps import MAPS
 from internals.measure.windows import HELD_OUT, documents
+from internals.stats.calibration import calibration_error
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 POSITIONS = 10_000
 LONGEST = 160
 """Tokens of a document that are scored."""
-TEMPERATURES = tuple(round(0.7 + 0.05 * i, 2) for i in range(15))
+TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.5, 2.0)
 """Grid from which temperature scaling takes the best."""
 MAP_EVERY = 2
 """Every which position is also put through the other normalisations."""
@@ -65,7 +67,8 @@ def _streamed(loaded: LoadedModel, n: int) -> Iterator[tuple[int, Tensor, Tensor
     longest = min(LONGEST, loaded.facts.context_length)
     seen = 0
     for number, text in enumerate(documents()):
-        ids = [*start, *loaded.tokenizer(text, verbose=False)["input_ids"]][:longest]
+        own = loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        ids = [*start, *own][:longest]
         if len(ids) < 2:
             continue
         row = torch.tensor([ids], device=loaded.model.device)
@@ -118,30 +121,55 @@ def rank_buckets(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def map_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a normalisation: ``map``, ``n``, ``undefined`` (share of positions without a
-    distribution), ``infinite`` (share whose true token gets exactly 0), ``bits`` (mean surprisal of
-    the others), ``true_mass`` (mean probability of the true token, 0 where undefined),
-    ``top_mass``, ``gap`` (top mass minus accuracy: confidence too high is positive)."""
+    """One row a normalisation: ``map``, ``n`` positions, ``undefined`` (share of positions without
+    a distribution), ``lost`` (share whose true token gets nothing: exactly 0 or undefined) with
+    ``lost_low``, ``lost_high``, ``bits`` (mean surprisal of the others), ``top_mass``, ``gap`` (top
+    mass minus accuracy: confidence too high is positive), ``error`` (expected calibration error of
+    the first choice). Intervals resample documents."""
     rows = []
     part = table[table["true:softmax"].notna()]
     for name in MAPS:
-        true, top = part[f"true:{name}"], part[f"top:{name}"]
-        defined = true.notna()
-        positive = true[defined & (true > 0)]
-        bits = float(-np.log2(positive).mean()) if len(positive) else np.nan
+        true, top = part[f"true:{name}"], part[f"top:{name}"].fillna(0)
+        kept = true[true > 0]
+        share = lost(table, name)
         rows.append(
             {
                 "map": name,
                 "n": len(part),
-                "undefined": float(1 - defined.mean()),
-                "infinite": float((true[defined] == 0).sum() / len(part)),
-                "bits": bits,
-                "true_mass": float(true.fillna(0).mean()),
-                "top_mass": float(top.fillna(0).mean()),
-                "gap": float(top.fillna(0).mean() - part["correct"].mean()),
+                "undefined": float(true.isna().mean()),
+                "lost": share.value,
+                "lost_low": share.low,
+                "lost_high": share.high,
+                "bits": float(-np.log2(kept).mean()) if len(kept) else np.nan,
+                "top_mass": float(top.mean()),
+                "gap": float(top.mean() - part["correct"].mean()),
+                "error": calibration_error(top, part["correct"]),
             }
         )
     return pd.DataFrame(rows)
+
+
+def lost(table: pd.DataFrame, name: str) -> stats.Estimate:
+    """Share of true tokens that a normalisation gives nothing, over documents."""
+    part = table[table["true:softmax"].notna()]
+    true = part[f"true:{name}"]
+    values = (true.isna() | (true <= 0)).to_numpy(float)
+    return stats.bootstrap_ci(values, clusters=part["document"].to_numpy(), unit="documents")
+
+
+def extra_bits(table: pd.DataFrame, name: str) -> stats.Estimate:
+    """Surprisal under a normalisation that gives everything something, less softmax's, in bits."""
+    part = table[table["true:softmax"].notna()]
+    extra = np.log2(part["true:softmax"]) - np.log2(part[f"true:{name}"])
+    return stats.bootstrap_ci(
+        extra.to_numpy(), clusters=part["document"].to_numpy(), unit="documents"
+    )
+
+
+def among_first(table: pd.DataFrame, k: int) -> stats.Estimate:
+    """Share of true tokens among the first ``k`` choices, over documents."""
+    hits = (table["rank"] < k).to_numpy(float)
+    return stats.bootstrap_ci(hits, clusters=table["document"].to_numpy(), unit="documents")
 
 
 def best_temperature(table: pd.DataFrame) -> float:

@@ -45,7 +45,8 @@ def sweep(model: ModelHandle, prompts: Path = PROMPTS) -> pd.DataFrame:
 
     Columns: ``prompt`` (id), ``family``, ``temperature``, ``entropy_bits``, ``top_prob``,
     ``kl_bits`` (from the distribution at this temperature to that at 1), ``nucleus`` (fewest tokens
-    that hold 0.9 of the mass), ``order_kept`` (no less likely token overtook a more likely one).
+    that hold 0.9 of the mass), ``order_kept`` (no less likely token overtook a more likely one),
+    ``lead`` (nats by which the largest logit exceeds the second, the same at every temperature).
     """
     loaded = model.loaded()
     rows = []
@@ -53,6 +54,7 @@ def sweep(model: ModelHandle, prompts: Path = PROMPTS) -> pd.DataFrame:
         z = next_logits(loaded, prompt.text)
         order = z.argsort(descending=True)
         base = z.log_softmax(-1)
+        lead = (z[order[0]] - z[order[1]]).item()
         for t in GRID:
             lp = (z / t).log_softmax(-1)
             p = lp.exp()
@@ -67,6 +69,7 @@ def sweep(model: ModelHandle, prompts: Path = PROMPTS) -> pd.DataFrame:
                     "kl_bits": (p * (lp - base)).sum().clamp_min(0).item() / math.log(2),
                     "nucleus": int((ordered.cumsum(0) < NUCLEUS).sum()) + 1,
                     "order_kept": bool((ordered.diff() <= 0).all()),
+                    "lead": lead,
                 }
             )
     return pd.DataFrame(rows)
