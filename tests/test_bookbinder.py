@@ -12,7 +12,8 @@ import pypdf
 import pytest
 from bs4 import BeautifulSoup
 
-from bookbinder.build import build_book, staged
+from bookbinder import build as building
+from bookbinder.build import build_book, replace_folder, staged
 from bookbinder.errors import BookError
 from bookbinder.parse import parse_chapter
 from internals.checkbook import _site
@@ -374,3 +375,79 @@ def test_a_build_that_ends_early_leaves_no_trace(tmp_path):
     with staged(out) as staging:
         (staging / "new").write_text("new")
     assert [p.name for p in out.iterdir()] == ["new"]
+
+
+def book_at(folder: Path, text: str) -> Path:
+    folder.mkdir()
+    (folder / "index.html").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_a_stop_between_the_two_renames_keeps_the_former_book(tmp_path, monkeypatch, stop):
+    new, old = book_at(tmp_path / "new", "new"), book_at(tmp_path / "book", "old")
+    rename, calls = building.os.replace, []
+
+    def stopped(source, goal):
+        calls.append(source)
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        rename(source, goal)
+
+    monkeypatch.setattr(building.os, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        replace_folder(new, old)
+    assert (old / "index.html").read_text() == "old"
+    assert not list(tmp_path.glob(".book-*"))
+
+
+def test_two_builds_that_end_at_once_leave_one_whole_book(tmp_path, monkeypatch):
+    mine, other = book_at(tmp_path / "mine", "mine"), book_at(tmp_path / "other", "other")
+    out = book_at(tmp_path / "book", "old")
+    rename, met = building.os.replace, []
+
+    def meets_another(source, goal):
+        if source == mine and not met:
+            met.append(True)
+            rename(other, out)
+        rename(source, goal)
+
+    monkeypatch.setattr(building.os, "replace", meets_another)
+    replace_folder(mine, out)
+    assert (out / "index.html").read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["book"]
+
+
+def test_a_book_that_a_killed_build_had_moved_aside_comes_back(tmp_path):
+    (tmp_path / ".book-old-x").mkdir()
+    book_at(tmp_path / ".book-old-x" / "book", "old")
+    out = tmp_path / "book"
+    with staged(out) as staging:
+        assert (out / "index.html").read_text() == "old"
+        (staging / "index.html").write_text("new")
+    assert (out / "index.html").read_text() == "new"
+
+
+def test_the_code_of_a_cell_never_runs_off_the_page(tmp_path):
+    long = "value = " + " + ".join(f"number_{i}" for i in range(40))
+    endless = "x = '" + "m" * 400 + "'"
+    text = (
+        f"# T\n\n```python\n{long}\n{endless}\n```\n\n| a | b |\n|---|---|\n| {'w' * 300} | 1 |\n"
+    )
+    root = small_book(tmp_path / "book", text)
+    build_book(root, formats=("pdf",))
+    shown = []
+    for page in pypdf.PdfReader(next((root / "_book").glob("*.pdf"))).pages:
+        width = float(page.mediabox.width)
+
+        def visit(text, _cm, tm, _font, size, width=width):
+            if text.strip():
+                shown.append(text)
+                # No glyph is wider than an em; runs that are short of the margin fit.
+                assert tm[4] < width - 40, text
+
+        page.extract_text(visitor_text=visit)
+    joined = "".join("".join(shown).split())
+    assert "number_39" in joined
+    assert joined.count("m") >= 400
+    assert joined.count("w") >= 300

@@ -91,3 +91,50 @@ def test_a_stopped_report_leaves_the_former_one_and_no_kernel(tiny_folder, tmp_p
     assert "Traceback" not in errors
     assert (out / "index.html").read_text() == "the former report"
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".book")] == []
+
+
+def test_a_build_has_records_of_its_own_and_leaves_the_latest(tmp_path, monkeypatch):
+    from internals import report as reports
+
+    monkeypatch.setattr(reports, "BUILD", tmp_path / "build")
+    with reports._own_folder() as one, reports._own_folder() as two:
+        assert one != two
+        for folder in (one, two):
+            (folder / "evidence").mkdir()
+            (folder / "evidence" / "a.json").write_text(folder.name)
+            (folder / "measurements.jsonl").write_text(folder.name)
+    # The one that ended last counts, whole.
+    kept = tmp_path / "build"
+    assert (kept / "evidence" / "a.json").read_text() == one.name
+    assert (kept / "measurements.jsonl").read_text() == one.name
+    assert sorted(p.name for p in kept.iterdir()) == ["evidence", "measurements.jsonl"]
+
+
+def stopped(reports):
+    with reports._own_folder() as folder:
+        (folder / "measurements.jsonl").write_text("half")
+        raise KeyboardInterrupt
+
+
+def test_a_build_that_is_stopped_leaves_the_records_of_the_former(tmp_path, monkeypatch):
+    from internals import report as reports
+
+    monkeypatch.setattr(reports, "BUILD", tmp_path)
+    (tmp_path / "measurements.jsonl").write_text("former")
+    with pytest.raises(KeyboardInterrupt):
+        stopped(reports)
+    assert [p.name for p in tmp_path.iterdir()] == ["measurements.jsonl"]
+    assert (tmp_path / "measurements.jsonl").read_text() == "former"
+
+
+@pytest.mark.slow
+def test_two_reports_at_once_about_two_models_do_not_mix(tiny_folder, tmp_path):
+    both = {
+        name: report(tiny_folder(name), tmp_path / name, tmp_path) for name in ("gpt2", "llama")
+    }
+    for name, running in both.items():
+        _, errors = running.communicate(timeout=900)
+        assert running.returncode == 0, errors
+        assert check_book(tmp_path / name) == []
+        evidence = json.loads((tmp_path / name / "evidence.json").read_text("utf-8"))
+        assert evidence["model"]["name"] == f"tiny {name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -83,6 +84,7 @@ def staged(out: Path) -> Iterator[Path]:
     """A new folder that takes the place of ``out`` if the block ends without an error."""
     out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
+    _recover(out)
     staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         staging.chmod(0o755)
@@ -92,15 +94,45 @@ def staged(out: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
+_STALE_S = 24 * 3600.0
+"""Age at which a leftover cannot belong to a build that still runs."""
+
+
 def replace_folder(new: Path, old: Path) -> None:
-    """Put ``new`` in the place of ``old`` by two renames."""
-    if old.exists():
+    """Put ``new`` in the place of ``old`` by two renames; what stops it puts ``old`` back.
+
+    Another build may put its book there between the two: then it is tried again.
+    """
+    for _ in range(20):
         gone = Path(tempfile.mkdtemp(prefix=f".{old.name}-old-", dir=old.parent))
-        os.replace(old, gone / "book")
-        os.replace(new, old)
-        shutil.rmtree(gone, ignore_errors=True)
-    else:
-        os.replace(new, old)
+        try:
+            if old.exists():
+                os.replace(old, gone / "book")
+            os.replace(new, old)
+        except FileNotFoundError:
+            if not new.exists():
+                raise
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return
+        finally:
+            if not old.exists() and (gone / "book").exists():
+                os.replace(gone / "book", old)
+            shutil.rmtree(gone, ignore_errors=True)
+    raise BookError(f"{old} cannot be replaced, because other builds keep writing it.")
+
+
+def _recover(out: Path) -> None:
+    """Put a book back that a killed build had moved aside, and remove what such builds left."""
+    for left in sorted(out.parent.glob(f".{out.name}-*")):
+        book = left / "book"
+        old_enough = time.time() - left.stat().st_mtime > _STALE_S
+        if not out.exists() and book.is_dir() and left.name.startswith(f".{out.name}-old-"):
+            os.replace(book, out)
+        if old_enough:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def build_book(

@@ -14,17 +14,20 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bookbinder.build import Built, resolve_book, staged, write_formats
 from bookbinder.errors import BookError
-from internals import provenance, quarto
+from internals import progress, provenance, quarto
 from internals.book import SEED
 from internals.errors import UserError
 from internals.paths import BOOK, BUILD, ROOT
+
+_STALE_S = 24 * 3600.0
+"""Age at which a leftover cannot belong to a build that still runs."""
 
 
 class ReportError(UserError):
@@ -74,11 +77,14 @@ def build_report(
     print(f"Report about {handle.name} ({handle.fingerprint}).", flush=True)
     os.environ["REPORT_MODEL"] = spec
     try:
-        with tempfile.TemporaryDirectory(prefix="report-") as assets, _progress() as shown:
+        with (
+            tempfile.TemporaryDirectory(prefix="report-") as assets,
+            _own_folder() as build,
+            progress.ProgressMonitor(build / "progress.jsonl") as monitor,
+        ):
+            env = _environment(spec, build) | monitor.environment
             with clock.step("execute and resolve"):
-                books, executed = resolve_book(
-                    ROOT, Path(assets), env=_environment(spec) | shown, event=_say
-                )
+                books, executed = resolve_book(ROOT, Path(assets), env=env, event=_say)
             # The notebook, run again, must speak of the same model.
             extra = {**books["ipynb"].extra, "environment": _notebook_environment(spec, tokenizers)}
             books["ipynb"] = replace(books["ipynb"], extra=extra)
@@ -87,19 +93,19 @@ def build_report(
                 built = write_formats(books, staging, formats)
                 if found:
                     with clock.step("quarto render"):
-                        _quarto(found, staging, spec)
+                        _quarto(found, staging, env)
                 chapters = {c.source.path: round(c.seconds, 2) for c in executed}
                 clock.seconds["whole"] = round(time.monotonic() - began, 2)
-                _add_records(staging, handle, found, built, clock, chapters)
+                _add_records(staging, handle, found, built, clock, chapters, build)
     except BookError as error:
         raise ReportError(str(error)) from error
     print(f"Done in {clock.seconds['whole']:.0f} s: {out / 'index.html'}", flush=True)
     return out
 
 
-def _environment(spec: str) -> dict[str, str]:
+def _environment(spec: str, build: Path) -> dict[str, str]:
     """What the kernel and the filters need to know."""
-    return {"REPORT_MODEL": spec, "INTERNALS_BUILD": str(BUILD), "PYTHONHASHSEED": "0"}
+    return {"REPORT_MODEL": spec, "INTERNALS_BUILD": str(build), "PYTHONHASHSEED": "0"}
 
 
 def _notebook_environment(spec: str, tokenizers: str) -> dict[str, str]:
@@ -112,15 +118,31 @@ def _say(path: str, number: int, total: int) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[dict[str, str]]:
-    """Show what the measurements in the kernel are doing."""
-    from internals import cache, progress
+def _own_folder() -> Iterator[Path]:
+    """Evidence and records of this build alone; when it succeeds they become the latest ones.
 
-    cache.start_record()
-    # What an earlier run claimed, perhaps about another model, must not reach this ledger.
-    shutil.rmtree(BUILD / "evidence", ignore_errors=True)
-    with progress.ProgressMonitor(BUILD / "progress.jsonl") as monitor:
-        yield monitor.environment
+    Two builds at once, perhaps about two models, must not write into each other's ledger.
+    """
+    BUILD.mkdir(parents=True, exist_ok=True)
+    for left in BUILD.glob("run-*"):
+        if time.time() - left.stat().st_mtime > _STALE_S:
+            shutil.rmtree(left, ignore_errors=True)  # of a build that was killed
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=BUILD))
+    try:
+        yield folder
+        _keep(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _keep(folder: Path) -> None:
+    """Leave evidence and records where `quarto preview` and other tools look for them."""
+    for name in ("evidence", "measurements.jsonl"):
+        new, old = folder / name, BUILD / name
+        with suppress(OSError):  # another build that ends in this moment may be faster
+            if old.is_dir():
+                os.replace(old, folder / f"former-{name}")
+            os.replace(new, old)
 
 
 def refuse_problems(root: Path) -> None:
@@ -133,20 +155,24 @@ def refuse_problems(root: Path) -> None:
         raise ReportError(f"{listed}\nThe chapters have {len(problems)} problem(s); mend them.")
 
 
-def _quarto(found: quarto.Quarto, staging: Path, spec: str) -> None:
+def _quarto(found: quarto.Quarto, staging: Path, env: dict[str, str]) -> None:
     """Render site and PDF with Quarto into ``staging``; everything is cached by now."""
     import sys
 
-    env = {**os.environ, **_environment(spec), "QUARTO_PYTHON": sys.executable}
+    import filelock
+
+    env = {**os.environ, **env, "QUARTO_PYTHON": sys.executable}
     folder = Path(tempfile.mkdtemp(prefix=".quarto-out-", dir=ROOT))
     try:
-        done = subprocess.run(
-            [str(found.path), "render", "--output-dir", folder.name],
-            cwd=ROOT,
-            env=env,
-            capture_output=True,
-            text=True,
-        )
+        # Quarto keeps its state in the project's folder, so only one may render at a time.
+        with filelock.FileLock(BUILD / "quarto.lock"):
+            done = subprocess.run(
+                [str(found.path), "render", "--output-dir", folder.name],
+                cwd=ROOT,
+                env=env,
+                capture_output=True,
+                text=True,
+            )
         if done.returncode:
             tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
             raise ReportError(f"Quarto failed:\n{tail}")
@@ -162,13 +188,14 @@ def _add_records(
     built: Built,
     clock: _Clock,
     chapters: dict[str, float],
+    build: Path,
 ) -> None:
     """Write evidence.json and build.json beside the book."""
     from internals import bench, cache
     from internals.evidence.ledger import export_evidence
 
-    export_evidence(staging / "evidence.json")
-    measured = cache.recorded()
+    export_evidence(staging / "evidence.json", build)
+    measured = cache.recorded(build)
     record = {
         "rendered_with": f"Quarto {found.version}" if found else "Pandoc and Typst",
         "model": {

@@ -28,7 +28,6 @@ __all__ = [
     "entries",
     "measurement",
     "recorded",
-    "start_record",
     "trim",
 ]
 
@@ -159,10 +158,13 @@ def measurement(
     return decorate if function is None else decorate(function)
 
 
-def recorded() -> pd.DataFrame:
-    """What this build has measured or found: measurement, model, seconds, peak_mib, cached, at."""
+def recorded(build: Path | None = None) -> pd.DataFrame:
+    """What this build has measured or found: measurement, model, seconds, peak_mib, cached, at.
+
+    ``build``: the folder of another build than this process belongs to.
+    """
     rows = []
-    path = _record_path()
+    path = _record_path(build)
     if path.is_file():
         for line in path.read_text("utf-8").splitlines():
             try:
@@ -173,13 +175,8 @@ def recorded() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def start_record() -> None:
-    """Begin the record of a new build."""
-    _record_path().unlink(missing_ok=True)
-
-
-def _record_path() -> Path:
-    return paths.BUILD / "measurements.jsonl"
+def _record_path(build: Path | None = None) -> Path:
+    return (build or paths.BUILD) / "measurements.jsonl"
 
 
 def _record(name: str, model: str, *, cached: bool, **cost: float) -> None:
