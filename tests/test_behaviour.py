@@ -10,10 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
-from internals import inputs
-from internals.inputs import InputError
 from internals.measure import training_record
-from internals.measure.behaviour import categories, edits, generalisation, tricks
+from internals.measure.behaviour import categories, edits, generalisation
 from internals.models import open_model
 
 
@@ -25,95 +23,6 @@ def handle(tiny_folder):
 @pytest.fixture(scope="module")
 def fable():
     return open_model("fable-gpt2")
-
-
-# --- trick questions ----------------------------------------------------------------------------
-
-
-def test_the_shipped_pairs_cover_the_families():
-    pairs = inputs.trick_pairs()
-    families = pd.Series([p.family for p in pairs]).value_counts()
-    assert len(pairs) >= 40
-    assert families.min() >= 8
-    assert all(p.control != p.trick for p in pairs)
-
-
-def test_a_trap_that_is_right_is_refused(tmp_path):
-    path = tmp_path / "pairs.yaml"
-    path.write_text(
-        "pairs: [{id: a, family: f, control: x, trick: y, control_right: b, trick_right: c, "
-        "trap: c}]"
-    )
-    with pytest.raises(InputError, match="they must differ"):
-        inputs.trick_pairs(path)
-
-
-def test_a_margin_is_the_log_odds_of_whole_continuations(handle):
-    loaded = handle.loaded()
-    margin, entropy = tricks._margin(loaded, "the cat", "sat on", "ran")
-    start = [] if loaded.facts.eos_id is None else [loaded.facts.eos_id]
-
-    def log_prob(text):
-        head = [*start, *loaded.tokenizer("the cat")["input_ids"]]
-        ids = loaded.tokenizer(f" {text}")["input_ids"]
-        with torch.no_grad():
-            lp = loaded.model(torch.tensor([[*head, *ids]])).logits[0].double().log_softmax(-1)
-        return sum(lp[len(head) - 1 + i, t].item() for i, t in enumerate(ids))
-
-    expected = (log_prob("sat on") - log_prob("ran")) / math.log(2)
-    assert margin == pytest.approx(expected, abs=1e-3)
-    assert 0 < entropy <= math.log2(loaded.facts.vocab_size_embedding)
-
-
-def test_families_are_compared_pair_by_pair():
-    table = pd.DataFrame(
-        {
-            "family": ["a"] * 6,
-            "control_margin": [5.0] * 6,
-            "trick_margin": [1.0, -1.0] * 3,
-            "control_right": [True] * 6,
-            "trick_right": [True, False] * 3,
-        }
-    )
-    row = tricks.by_family(table).iloc[0]
-    assert row["loss"] == 5.0
-    assert row["trick_share"] == 0.5
-    assert row["p"] == pytest.approx(2 / 64)
-    assert tricks.mcnemar(table).p_value == pytest.approx(0.25)
-
-
-# --- knowing that one does not know -------------------------------------------------------------
-
-
-def test_the_trained_model_separates_known_from_unknown(fable):
-    found = tricks.abstention(fable)
-    assert found.auroc.low > 0.6
-    assert found.risk_half < found.risk_all
-    assert found.curve["coverage"].is_monotonic_increasing
-    assert found.curve["risk"].iloc[-1] == pytest.approx(found.risk_all)
-
-
-def test_the_prior_counts_the_most_stated_object():
-    exposure = pd.DataFrame(
-        {
-            "kind": ["invented"] * 3,
-            "relation": ["colour"] * 3,
-            "object": ["red", "red", "blue"],
-            "exposures": [1, 4, 3],
-        }
-    )
-    answers = pd.DataFrame(
-        {
-            "level": [0, 0, 0, 64],
-            "relation": ["colour"] * 4,
-            "chosen": ["red", "blue", "red", "red"],
-            "fact_id": ["a", "b", "c", "d"],
-            "candidates": [10] * 4,
-        }
-    )
-    found = tricks.answer_prior(answers, exposure)
-    assert found["share"].value == pytest.approx(2 / 3)
-    assert found["chance"] == pytest.approx(0.1)
 
 
 # --- edits --------------------------------------------------------------------------------------

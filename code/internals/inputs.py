@@ -61,8 +61,13 @@ def read_yaml(path: Path, key: str) -> list[dict[str, Any]]:
     return entries
 
 
-def fields(path: Path, key: str, names: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    """Entries of ``path`` that have exactly the text fields ``names``, ids unique."""
+def fields(
+    path: Path, key: str, names: tuple[str, ...], others: tuple[str, ...] = ()
+) -> Iterator[dict[str, Any]]:
+    """Entries of ``path`` that have exactly the text fields ``names``, ids unique.
+
+    ``others``: fields that are no text; that they are there is checked, not what they hold.
+    """
     seen: set[str] = set()
     for number, entry in enumerate(read_yaml(path, key), start=1):
         where = f"Entry {number} of {path.name}"
@@ -70,9 +75,13 @@ def fields(path: Path, key: str, names: tuple[str, ...]) -> Iterator[dict[str, s
             value = entry.get(name)
             if not isinstance(value, str) or not value:
                 raise InputError(f"{where} needs `{name}:` with a text in quotes.")
-        if unknown := sorted(set(entry) - set(names)):
+        for name in others:
+            if not entry.get(name):
+                raise InputError(f"{where} needs `{name}:`; look at its neighbours in the file.")
+        if unknown := sorted(set(entry) - {*names, *others}):
             raise InputError(
-                f"{where} has an unknown field `{unknown[0]}`; known are {', '.join(names)}."
+                f"{where} has an unknown field `{unknown[0]}`; known are "
+                f"{', '.join((*names, *others))}."
             )
         if not _NAME.fullmatch(entry["id"]):
             raise InputError(
@@ -106,7 +115,7 @@ def prompts(path: Path = PROMPTS / "next_token.yaml") -> list[Prompt]:
     """
     found = [Prompt(**entry) for entry in fields(path, "prompts", ("id", "family", "text"))]
     for prompt in found:
-        _no_blank(path, prompt.id, prompt.text)
+        no_blank(path, prompt.id, prompt.text)
     if all(prompt.id != "main" for prompt in found):
         raise InputError(f"{path.name} needs one prompt with `id: main`, which is shown in full.")
     return found
@@ -125,8 +134,8 @@ def changes(path: Path = PROMPTS / "changes.yaml") -> list[Change]:
     """The pairs of chapter 3; each pair differs in exactly one word."""
     found = [Change(**entry) for entry in fields(path, "changes", ("id", "text", "changed"))]
     for pair in found:
-        _no_blank(path, pair.id, pair.text)
-        _no_blank(path, pair.id, pair.changed)
+        no_blank(path, pair.id, pair.text)
+        no_blank(path, pair.id, pair.changed)
         first, second = pair.text.split(), pair.changed.split()
         if (
             len(first) != len(second)
@@ -139,7 +148,7 @@ def changes(path: Path = PROMPTS / "changes.yaml") -> list[Change]:
     return found
 
 
-def _no_blank(path: Path, id: str, text: str) -> None:
+def no_blank(path: Path, id: str, text: str) -> None:
     """A blank at the end would be a token of its own and change the question."""
     if text != text.rstrip():
         raise InputError(
@@ -160,41 +169,5 @@ def openings(path: Path = PROMPTS / "openings.yaml") -> list[Opening]:
     """The openings of chapter 4."""
     found = [Opening(**entry) for entry in fields(path, "openings", ("id", "text"))]
     for opening in found:
-        _no_blank(path, opening.id, opening.text)
-    return found
-
-
-@dataclass(frozen=True)
-class TrickPair:
-    """A trick question and its control with competing continuations."""
-
-    id: str
-    family: str
-    control: str
-    trick: str
-    control_right: str
-    trick_right: str
-    trap: str
-    """Wrong after the trick; after the control the other of the two is wrong."""
-
-
-PAIRS = DATA / "questions" / "pairs.yaml"
-
-
-def trick_pairs(path: Path = PAIRS) -> list[TrickPair]:
-    """The pairs of chapter 5.
-
-    Raises:
-        InputError: as `fields`; also if trap and right continuation of the trick are the same.
-    """
-    names = ("id", "family", "control", "trick", "control_right", "trick_right", "trap")
-    found = [TrickPair(**entry) for entry in fields(path, "pairs", names)]
-    for pair in found:
-        for text in (pair.control, pair.trick):
-            _no_blank(path, pair.id, text)
-        if pair.trap == pair.trick_right:
-            raise InputError(
-                f"The trap of {pair.id!r} in {path.name} is its right continuation; they must "
-                "differ."
-            )
+        no_blank(path, opening.id, opening.text)
     return found

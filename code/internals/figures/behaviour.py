@@ -9,40 +9,6 @@ from matplotlib.figure import Figure
 from internals.figures import style
 
 
-def margins(table: pd.DataFrame) -> Figure:
-    """Log-odds of the right continuation after control and trick, a line for each pair."""
-    families = list(dict.fromkeys(table["family"]))
-    figure, axes = style.figure(1, len(families), sharey=True, squeeze=False, height_in=2.9)
-    for ax, family in zip(axes[0], families, strict=True):
-        part = table[table["family"] == family]
-        for row in part.itertuples():
-            ax.plot(
-                [0, 1],
-                [row.control_margin, row.trick_margin],
-                marker="o",
-                ms=3,
-                lw=0.8,
-                color=style.CYCLE[0] if row.trick_right else style.CYCLE[1],
-            )
-        ax.axhline(0, color=style.ink().muted, lw=1)
-        ax.set_xticks([0, 1], ["control", "trick"])
-        ax.set_xlim(-0.3, 1.3)
-        ax.set_title(family.replace(" ", "\n"), fontsize=8)
-    axes[0][0].set_ylabel("right over wrong (bits)")
-    return figure
-
-
-def risk_coverage(curve: pd.DataFrame) -> Figure:
-    """Share of wrong answers by the share of questions that are answered."""
-    figure, ax = style.figure(height_in=2.6)
-    ax.plot(curve["coverage"], curve["risk"])
-    ax.set_xlim(0, 1)
-    ax.set_ylim(bottom=0)
-    ax.set_xlabel("share of questions answered, most confident first")
-    ax.set_ylabel("share of wrong answers")
-    return figure
-
-
 def edit_costs(table: pd.DataFrame) -> Figure:
     """Mean change of the loss after each edit, with intervals over sentences."""
     figure, ax = style.figure(height_in=0.3 * len(table) + 0.9)

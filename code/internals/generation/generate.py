@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -186,8 +186,7 @@ def next_logits(
     """
     import torch
 
-    kind: Hashable = type(model)
-    accepted = _accepted(kind)
+    accepted = _accepted(type(model).forward)
     arguments: dict[str, Any] = {"input_ids": ids, "use_cache": cache is not None}
     if mask is not None:
         arguments |= {"attention_mask": mask}
@@ -202,9 +201,9 @@ def next_logits(
 
 
 @functools.cache
-def _accepted(kind: Hashable) -> frozenset[str]:
-    """Names of the arguments of the forward pass of a class of models."""
-    return frozenset(inspect.signature(kind.forward).parameters)  # type: ignore[attr-defined]
+def _accepted(forward: Callable[..., Any]) -> frozenset[str]:
+    """Names of the arguments that the forward pass of a class of models takes."""
+    return frozenset(inspect.signature(forward).parameters)
 
 
 def _collect(new: Tensor, end_id: int | None, processed: int) -> Generated:

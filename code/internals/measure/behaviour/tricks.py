@@ -1,95 +1,186 @@
-"""Trick questions against controls, and whether confidence tells known from unknown.
+"""Trick questions against controls: two competing continuations, and answers sampled freely.
 
 A base model is not asked to answer but to continue, so each question is a beginning with two
-competing continuations, scored by the joint log-probability of all their pieces. Unit: the pair.
+competing continuations, scored by the joint log-probability of all their pieces (as the probes of
+Ettinger 2020; Kassner, Schütze 2020). Unit: the pair, a mean over its wordings.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from internals import inputs, stats
+from internals import questions, stats
 from internals.cache import measurement
+from internals.measure import effort
+from internals.measure.behaviour.sampled_answers import SAMPLES, room, sample_answers
 from internals.measure.capability import start_ids
-from internals.measure.probability.answers_by_exposure import answers
+from internals.questions import TrickPair
 
 if TYPE_CHECKING:
     from internals.models import LoadedModel, ModelHandle
 
+GENERAL, OWN = "general", "own language"
+SIDES = ("control", "trick")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One beginning of one pair with its two continuations as token ids."""
+
+    source: str
+    pair: TrickPair
+    wording: int
+    side: str
+    head: tuple[int, ...]
+    right: tuple[int, ...]
+    wrong: tuple[int, ...]
+
+    @property
+    def right_text(self) -> str:
+        return self.pair.control_right if self.side == "control" else self.pair.trick_right
+
+    @property
+    def wrong_text(self) -> str:
+        pair = self.pair
+        return pair.trap if self.right_text == pair.trick_right else pair.trick_right
+
 
 @measurement
-def tricks(model: ModelHandle, pairs: Path = inputs.PAIRS) -> pd.DataFrame:
+def tricks(
+    model: ModelHandle,
+    pairs: Path = questions.PAIRS,
+    own: Path = questions.EMBEDDED_PAIRS,
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> pd.DataFrame:
     """Trick questions and their controls
 
-    Columns: ``id``, ``family``, ``control``, ``trick``, ``control_margin`` and ``trick_margin``
-    (log-odds in bits of the right against the wrong continuation), ``control_right``,
-    ``trick_right`` (the margin is positive), ``entropy_control``, ``entropy_trick`` (bits, of the
-    next token).
+    One row a pair; numbers are means over its wordings. Columns: ``source`` (general, or own
+    language for models whose training data is known), ``id``, ``family``, ``switches`` (the trick
+    changes which continuation is right), ``wordings``, ``samples`` (of each side); then for control
+    and trick, as ``control_…`` and ``trick_…``: ``margin`` (log-odds in bits of the right against
+    the wrong continuation), ``right`` (the margin is positive), ``tokens`` (of the beginning),
+    ``entropy`` (bits, of the sampled answers in groups), ``next_entropy`` (bits, of the next
+    token), ``hit`` and ``other`` (shares of the samples that give the right and the wrong one).
+    Wordings that do not fit into the context are left out; the larger the model, the fewer
+    wordings are sampled.
     """
     loaded = model.loaded()
-    rows = []
-    for pair in inputs.trick_pairs(pairs):
-        wrong = pair.trap if pair.trap != pair.control_right else pair.trick_right
-        control, h_control = _margin(loaded, pair.control, pair.control_right, wrong)
-        trick, h_trick = _margin(loaded, pair.trick, pair.trick_right, pair.trap)
-        rows.append(
-            {
-                "id": pair.id,
-                "family": pair.family,
-                "control": pair.control,
-                "trick": pair.trick,
-                "control_margin": control,
-                "trick_margin": trick,
-                "control_right": control > 0,
-                "trick_right": trick > 0,
-                "entropy_control": h_control,
-                "entropy_trick": h_trick,
-            }
-        )
-    return pd.DataFrame(rows)
+    asked = list(_asked(loaded, pairs, own))
+    frame = _scores(loaded, asked)
+    sampled = frame["wording"] < effort.units(loaded.facts, questions.PARAPHRASES)
+    chosen = [a for a, take in zip(asked, sampled, strict=True) if take]
+    answers = sample_answers(loaded, [a.head for a in chosen], samples, seed)
+    drawn = {
+        "entropy": [answer.entropy_bits for answer in answers],
+        "next_entropy": [answer.next_entropy_bits for answer in answers],
+        "hit": [n.share(a.right_text) for a, n in zip(chosen, answers, strict=True)],
+        "other": [n.share(a.wrong_text) for a, n in zip(chosen, answers, strict=True)],
+    }
+    frame = frame.join(pd.DataFrame(drawn, index=frame.index[sampled]))
+    return _by_pair(frame, samples)
 
 
-def _margin(loaded: LoadedModel, text: str, right: str, wrong: str) -> tuple[float, float]:
-    """Log-odds of two continuations in bits, and the entropy of the next token in bits."""
+def _asked(loaded: LoadedModel, pairs: Path, own: Path) -> Iterator[_Asked]:
+    start = start_ids(loaded)
+
+    def ids(text: str) -> tuple[int, ...]:
+        return tuple(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    files = [(GENERAL, pairs)] + ([(OWN, own)] if loaded.facts.carries_exposure else [])
+    for source, path in files:
+        for pair in questions.trick_pairs(path):
+            right, trap = ids(f" {pair.trick_right}"), ids(f" {pair.trap}")
+            first = (trap, right) if pair.switches else (right, trap)
+            limit = room(loaded) - max(len(right), len(trap))
+            kept = [[(*start, *ids(t)) for t in texts] for texts in pair.paraphrases]
+            kept = [heads for heads in kept if max(map(len, heads)) <= limit]
+            for number, (control, trick) in enumerate(kept):
+                yield _Asked(source, pair, number, "control", control, *first)
+                yield _Asked(source, pair, number, "trick", trick, right, trap)
+
+
+def _scores(loaded: LoadedModel, asked: list[_Asked]) -> pd.DataFrame:
+    """A row for each beginning with its margin."""
     from internals.measure.answers import answer_scores
-    from internals.measure.probability.temperature import entropy_bits, next_logits
 
-    def ids(part: str) -> list[int]:
-        return list(loaded.tokenizer(part, add_special_tokens=False)["input_ids"])
+    both = [(a.head, answer) for a in asked for answer in (a.right, a.wrong)]
+    scores = answer_scores(loaded.model, both)["log_prob"].to_numpy().reshape(-1, 2)
+    return pd.DataFrame(
+        {
+            "source": [a.source for a in asked],
+            "id": [a.pair.id for a in asked],
+            "family": [a.pair.family for a in asked],
+            "switches": [a.pair.switches for a in asked],
+            "wording": [a.wording for a in asked],
+            "side": [a.side for a in asked],
+            "tokens": [float(len(a.head)) for a in asked],
+            "margin": (scores[:, 0] - scores[:, 1]) / math.log(2),
+        }
+    )
 
-    head = [*start_ids(loaded), *ids(text)]
-    scores = answer_scores(loaded.model, [(head, ids(f" {right}")), (head, ids(f" {wrong}"))])
-    margin = float(np.diff(scores["log_prob"])[0]) / -math.log(2)
-    start = tuple(start_ids(loaded))
-    return margin, entropy_bits(next_logits(loaded, text, start).log_softmax(-1))
+
+def _by_pair(frame: pd.DataFrame, samples: int) -> pd.DataFrame:
+    """Means over the wordings of each pair, control and trick side by side."""
+    keys = ["source", "id", "family", "switches"]
+    values = ["margin", "tokens", "entropy", "next_entropy", "hit", "other"]
+    means = frame.groupby([*keys, "side"], sort=False)[values].mean().unstack("side")
+    means.columns = [f"{side}_{value}" for value, side in means.columns]
+    counts = frame[frame["side"] == "trick"].groupby(keys, sort=False)
+    means["wordings"] = counts.size()
+    means["samples"] = counts["hit"].count() * samples
+    for side in SIDES:
+        means[f"{side}_right"] = means[f"{side}_margin"] > 0
+    return means.reset_index()
+
+
+@measurement
+def families(model: ModelHandle) -> pd.DataFrame:
+    """Trick questions by family
+
+    See `by_family`.
+    """
+    return by_family(tricks(model))
 
 
 def by_family(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a family and one for all: ``family``, ``pairs``, ``control_share``, ``trick_share``,
-    ``loss`` (mean fall of the margin, bits), ``low``, ``high``, ``p`` (sign flips), ``adjusted``
-    (Benjamini–Hochberg over families)."""
+    """One row a family of each source: ``source``, ``family``, ``pairs``, shares of right
+    preferences ``control_share`` and ``trick_share``, mean margins with intervals over pairs
+    (``control``, ``control_low`` …, ``trick`` …), ``fall`` (mean fall of the margin, bits) with
+    ``low``, ``high``, ``p`` (sign flips over pairs), ``adjusted`` (Benjamini–Hochberg over all
+    rows), ``moved`` (see `moved`; NaN in families where the right answer stays), ``rise`` (of the
+    answer entropy, bits), ``hit`` and ``trapped`` (shares of the samples after the trick)."""
     rows = []
-    for family, part in table.groupby("family", sort=False):
+    for (source, family), part in table.groupby(["source", "family"], sort=False):
         gap = (part["control_margin"] - part["trick_margin"]).to_numpy()
+        switched = moved(part)
         found = stats.bootstrap_ci(gap, unit="pairs")
-        rows.append(
-            {
-                "family": family,
-                "pairs": len(part),
-                "control_share": float(part["control_right"].mean()),
-                "trick_share": float(part["trick_right"].mean()),
-                "loss": found.value,
-                "low": found.low,
-                "high": found.high,
-                "p": stats.sign_flip_test(gap).p_value,
-            }
-        )
+        row = {
+            "source": source,
+            "family": family,
+            "pairs": len(part),
+            "control_share": float(part["control_right"].mean()),
+            "trick_share": float(part["trick_right"].mean()),
+            "fall": found.value,
+            "low": found.low,
+            "high": found.high,
+            "p": stats.sign_flip_test(gap).p_value,
+            "moved": switched.value if switched else math.nan,
+            "rise": float((part["trick_entropy"] - part["control_entropy"]).mean()),
+            "hit": float(part["trick_hit"].mean()),
+            "trapped": float(part["trick_other"].mean()),
+        }
+        for side in SIDES:
+            mean = stats.bootstrap_ci(part[f"{side}_margin"].to_numpy(), unit="pairs")
+            row |= {side: mean.value, f"{side}_low": mean.low, f"{side}_high": mean.high}
+        rows.append(row)
     frame = pd.DataFrame(rows)
     return frame.assign(adjusted=stats.benjamini_hochberg(frame["p"]))
 
@@ -101,61 +192,39 @@ def mcnemar(table: pd.DataFrame) -> stats.Significance:
     return stats.mcnemar_exact(only_control, only_trick)
 
 
-KNOWN_LEVELS = (64, 256)
-"""Statements from which a fact counts as one that the model could know."""
+def moved(table: pd.DataFrame) -> stats.Estimate | None:
+    """Bits by which a trick moves the log-odds towards its own right answer, over switching pairs.
 
-
-@dataclass(frozen=True)
-class Abstention:
-    """What confidence is worth for telling known from unknown facts."""
-
-    auroc: stats.Estimate
-    """Chance that a fact stated often gets a more confident answer than one never stated."""
-    curve: pd.DataFrame
-    """``coverage`` (share of questions answered, most confident first), ``risk`` (share of wrong
-    ones among them)."""
-    risk_all: float
-    risk_half: float
-    """Risk when the less confident half is left unanswered."""
+    The margins of both sides add up to this movement, and what the model thinks of the two words
+    by themselves cancels: a model that does not hear the trick moves by zero. None without pairs.
+    """
+    part = table[table["switches"]]
+    if len(part) == 0:
+        return None
+    return stats.bootstrap_ci(part["control_margin"] + part["trick_margin"], unit="pairs")
 
 
 @measurement
-def abstention(model: ModelHandle) -> Abstention:
-    """Known facts against facts that were never stated"""
-    table = answers(model)
-    table = table[(table["wording"] == "trained") & table["level"].isin((0, *KNOWN_LEVELS))]
-    known = (table["level"] > 0).to_numpy()
-    area = stats.auroc(
-        table["confidence"].to_numpy(),
-        known,
-        clusters=table["fact_id"].to_numpy(),
-        unit="facts",
-        n_resamples=500,
-    )
-    ordered = table.sort_values("confidence", ascending=False, kind="stable")
-    wrong = (~ordered["correct"]).to_numpy(float)
-    risk = wrong.cumsum() / np.arange(1, len(wrong) + 1)
-    coverage = np.arange(1, len(wrong) + 1) / len(wrong)
-    keep = np.unique(np.linspace(0, len(wrong) - 1, 200).round().astype(int))
-    curve = pd.DataFrame({"coverage": coverage[keep], "risk": risk[keep]})
-    return Abstention(area, curve, float(risk[-1]), float(risk[len(risk) // 2 - 1]))
+def length_control(model: ModelHandle) -> stats.Estimate:
+    """Tricks and their controls at equal length
 
-
-def answer_prior(table: pd.DataFrame, exposure: pd.DataFrame) -> dict[str, Any]:
-    """Do answers to facts that were never stated follow how often an answer was stated at all?
-
-    Returns ``share`` (of these questions answered with the object stated most often in its
-    relation), ``chance`` (one over the candidates), ``n`` (questions).
+    See `fall_at_equal_length`.
     """
-    invented = exposure[exposure["kind"] == "invented"]
-    counts = invented.groupby(["relation", "object"])["exposures"].sum().reset_index()
-    top = counts.loc[counts.groupby("relation")["exposures"].idxmax()]
-    most = dict(zip(top["relation"], top["object"], strict=True))
-    part = table[(table["level"] == 0) & (table["relation"] != "ruler")]
-    hits = part["chosen"] == part["relation"].map(most)
-    return {
-        "share": stats.bootstrap_ci(
-            hits.to_numpy(float), clusters=part["fact_id"].to_numpy(), unit="facts"
-        ),
-        "chance": float((1 / part["candidates"]).mean()),
-    }
+    return fall_at_equal_length(tricks(model))
+
+
+def fall_at_equal_length(table: pd.DataFrame) -> stats.Estimate:
+    """The fall of the margin that is left where control and trick have equally many tokens.
+
+    Intercept of the regression of the fall on the extra tokens of the trick, bootstrap over pairs.
+    """
+    extra = table["trick_tokens"] - table["control_tokens"]
+    fall = table["control_margin"] - table["trick_margin"]
+    return stats.bootstrap_ci(np.column_stack([extra, fall]), _intercept, unit="pairs")
+
+
+def _intercept(rows: np.ndarray) -> float:
+    x, y = rows[:, 0], rows[:, 1]
+    spread = float(((x - x.mean()) ** 2).sum())
+    slope = float(((x - x.mean()) * (y - y.mean())).sum()) / spread if spread > 0 else 0.0
+    return float(y.mean() - slope * x.mean())
