@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from internals.measure.scoring import batches, padded
+from internals.measure.scoring import batches, logits_at, padded
 
 _NUMBERS_HELD = 30_000_000
 """Logits of a batch, roughly: there are about as many asked positions as tokens."""
@@ -63,19 +63,9 @@ def _score(
     """(pair, log-probability, rank) of every asked piece of one batch, in the order of pieces."""
     import torch
 
-    from internals.models import families
-
     asked = [(row, *query) for row, part in enumerate(queries) for query in part]
     rows, owners, positions, tokens = (list(column) for column in zip(*asked, strict=True))
-    # Only the asked states pass the head; what follows it (a soft cap) works on each alone.
-    head = families.unembedding(model)
-    handle = head.register_forward_pre_hook(lambda _module, args: (args[0][rows, positions][None],))
-    try:
-        with torch.inference_mode():
-            ids = padded(contexts, model.device)
-            logits = model(input_ids=ids, use_cache=False).logits[0].float()
-    finally:
-        handle.remove()
+    logits = logits_at(model, padded(contexts, model.device), rows, positions)
     with torch.inference_mode():
         taken = logits.gather(-1, torch.tensor(tokens, device=model.device)[:, None])
         lp = taken.squeeze(-1) - logits.logsumexp(-1)

@@ -113,6 +113,61 @@ def mean_surprisal(
     return found
 
 
+def tail_surprisal(
+    model: Any,
+    heads: Sequence[Sequence[int]],
+    tails: Sequence[Sequence[int]],
+    budget: int = 4096,
+) -> list[np.ndarray]:
+    """Surprisal in nats of every token of each tail after its head, ``(tail,)`` each.
+
+    Logits are formed only where a token of a tail is predicted, so that long heads are cheap.
+    Raises ValueError for an empty head.
+    """
+    import torch
+
+    if not all(heads):
+        raise ValueError("a head needs at least one token")
+    found = [np.empty(0) for _ in heads]
+    sequences = [[*head, *tail] for head, tail in zip(heads, tails, strict=True)]
+    for group in batches([len(s) for s in sequences], budget):
+        places = [
+            (row, len(heads[i]) - 1 + j, token)
+            for row, i in enumerate(group)
+            for j, token in enumerate(tails[i])
+        ]
+        if not places:
+            continue
+        rows, positions, tokens = (list(column) for column in zip(*places, strict=True))
+        ids = padded([sequences[i] for i in group], model.device)
+        logits = logits_at(model, ids, rows, positions)
+        with torch.inference_mode():
+            taken = logits.gather(-1, torch.tensor(tokens, device=model.device)[:, None])
+            values = (logits.logsumexp(-1) - taken.squeeze(-1)).cpu().numpy()
+        ends = np.cumsum([len(tails[i]) for i in group])
+        for i, part in zip(group, np.split(values, ends[:-1]), strict=True):
+            found[i] = part
+    return found
+
+
+def logits_at(model: Any, ids: Tensor, rows: list[int], positions: list[int]) -> Tensor:
+    """``(asked, vocab)`` float32 logits of some places of ``ids`` ``(batch, seq)``.
+
+    Only the asked states pass the head; what follows it (a soft cap) works on each alone.
+    """
+    import torch
+
+    from internals.models import families
+
+    head = families.unembedding(model)
+    handle = head.register_forward_pre_hook(lambda _module, args: (args[0][rows, positions][None],))
+    try:
+        with torch.inference_mode():
+            return model(input_ids=ids, use_cache=False).logits[0].float()
+    finally:
+        handle.remove()
+
+
 def continuation_scores(
     model: Any,
     pairs: Sequence[tuple[Sequence[int], Sequence[int]]],

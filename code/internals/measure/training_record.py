@@ -95,15 +95,21 @@ ABILITIES = {
 }
 
 
+COPYING = "random tokens, second copy"
+"""An ability that only a rule gives: no text contains these sequences."""
+
+
 def abilities(model: str) -> pd.DataFrame:
     """When which ability came: ``tokens``, ``ability``, ``done``.
 
-    ``done`` is the share of the way from the first to the last probe of a loss, and the share of
-    facts ranked first for recall.
+    ``done`` is the share of the way from the first to the last probe of a loss, the share of facts
+    ranked first for recall, and for copying the share of the loss that a second copy saves.
     """
     log = logs()
     own = log[log["model"] == model].sort_values("tokens")
     rows = []
+    copied = 1 - own["second_copy_bits"] / own["first_copy_bits"]
+    rows += [(t, COPYING, x) for t, x in zip(own["tokens"], copied.clip(lower=0), strict=True)]
     for ability, column in ABILITIES.items():
         values = own[column].to_numpy(float)
         loss = column.endswith("_bits_per_byte")

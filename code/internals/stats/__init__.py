@@ -15,6 +15,7 @@ from internals.stats.intervals import (
     quartiles,
     wilson,
 )
+from internals.stats.matrices import MatrixCorrelations, matrix_correlations
 from internals.stats.significance import (
     Significance,
     benjamini_hochberg,
@@ -26,12 +27,14 @@ from internals.stats.significance import (
 
 __all__ = [
     "Estimate",
+    "MatrixCorrelations",
     "Significance",
     "auroc",
     "benjamini_hochberg",
     "bootstrap_ci",
     "correlation",
     "difference",
+    "matrix_correlations",
     "mcnemar_exact",
     "paired_difference",
     "permutation_correlation",

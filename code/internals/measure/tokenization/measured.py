@@ -195,13 +195,18 @@ def last_token_states(model: Any, tokenizer: Any, texts: list[str]) -> np.ndarra
     """
     import torch
 
-    found = []
-    for text in texts:
-        ids = torch.tensor([tokenizer(text)["input_ids"]], device=model.device)
+    rows = [tokenizer(text)["input_ids"] for text in texts]
+    found: list[np.ndarray] = [np.empty(0)] * len(rows)
+    # Texts of one length need no padding, so that each is computed as if it were alone.
+    for length in sorted(set(map(len, rows))):
+        group = [i for i, row in enumerate(rows) if len(row) == length]
+        ids = torch.tensor([rows[i] for i in group], device=model.device)
         with torch.inference_mode():
             states = model(ids, output_hidden_states=True).hidden_states
         states = [s for s in states if s.shape[-1] == states[0].shape[-1]]
-        found.append(torch.stack([s[0, -1].float() for s in states]).cpu().numpy())
+        last = torch.stack([s[:, -1].float() for s in states], dim=1).cpu().numpy()
+        for i, state in zip(group, last, strict=True):
+            found[i] = state
     return np.stack(found)
 
 
