@@ -48,7 +48,7 @@ class Claim:
     """The statement in words, complete with its numbers, ending with a full stop."""
     value: float | int | bool | None
     interval: Interval | None
-    """Confidence interval, or None for a value that is exact."""
+    """Confidence interval; None for a value that is exact, or from too few units for one."""
     n: int | None
     """How many units the value rests on."""
     n_unit: str
@@ -67,7 +67,7 @@ class Claim:
 
     @property
     def interval_text(self) -> str:
-        """``[low, high]``; "exact" for a value without sampling error."""
+        """``[low, high]``; a dash where there is none."""
         if self.value is None:
             return wording.MISSING
         return wording.interval_text(self.interval, unit=self.unit)
@@ -125,7 +125,8 @@ class Claim:
         title = re.sub(r'["\\\\]', "", title)
         css = self.verdict.replace(" ", "-")
         return Inline(
-            f'[[†]({self.ledger}#claim-{self.id} "{title}")]'
+            # The word joiner keeps the mark on the line of what it belongs to.
+            f'{wording.JOINER}[[†]({self.ledger}#claim-{self.id} "{title}")]'
             f'{{.claim-ref .claim-{css} claim="{self.id}"}}'
         )
 

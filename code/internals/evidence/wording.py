@@ -12,6 +12,8 @@ from collections.abc import Sequence
 MINUS = "\u2212"
 NO_BREAK = "\u00a0"
 MISSING = "not measured"
+JOINER = "\u2060"
+"""No line ends at this place."""
 
 MAX_DECIMALS = 5
 """More decimals than this are shown as a power of ten."""
@@ -61,7 +63,7 @@ def number(
     significant digits; whole numbers (``int``) stay exact.
     """
     if x is None or (isinstance(x, float) and math.isnan(x)):
-        return MISSING
+        return "–"
     if isinstance(x, bool):
         return "yes" if x else "no"
     if unit == "p":
@@ -84,9 +86,12 @@ def interval_text(
     digits: int | None = None,
     with_its_unit: bool = True,
 ) -> str:
-    """``[low, high]`` with the digits that its own width justifies; the unit once, at the end."""
+    """``[low, high]`` with the digits that its own width justifies; the unit once, at the end.
+
+    A dash stands for a value that has none: an exact count, or too few runs to take one from.
+    """
     if interval is None:
-        return "exact"
+        return "–"
     low, high = interval
     scale = scale_of(unit)
     decimals = _decimals(max(abs(low), abs(high)) * scale, interval, scale, digits)
