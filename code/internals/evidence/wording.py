@@ -63,7 +63,7 @@ def number(
     significant digits; whole numbers (``int``) stay exact.
     """
     if x is None or (isinstance(x, float) and math.isnan(x)):
-        return "–"
+        return MISSING
     if isinstance(x, bool):
         return "yes" if x else "no"
     if unit == "p":
