@@ -9,18 +9,6 @@ from matplotlib.figure import Figure
 from internals.figures import style
 
 
-def edit_costs(table: pd.DataFrame) -> Figure:
-    """Mean change of the loss after each edit, with intervals over sentences."""
-    figure, ax = style.figure(height_in=0.3 * len(table) + 0.9)
-    y = np.arange(len(table))[::-1]
-    error = np.clip([table["value"] - table["low"], table["high"] - table["value"]], 0, None)
-    ax.errorbar(table["value"], y, xerr=error, fmt="o")
-    ax.axvline(0, color=style.ink().muted, lw=1)
-    ax.set_yticks(y, [f"{r.edit} ({r.pieces:+.1f} tokens)" for r in table.itertuples()])
-    ax.set_xlabel("change of the loss after the edit (bits per byte)")
-    return figure
-
-
 def reversal_bars(table: pd.DataFrame) -> Figure:
     """Share of right answers forward and backward, by how the facts were stated."""
     figure, ax = style.figure(height_in=2.7)
