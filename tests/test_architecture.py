@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
+from internals.evidence.tables import printout
 from internals.figures import architecture as figures
 from internals.figures import data_flow, style
 from internals.measure import architecture, bottleneck, norm_outputs, normalisation
-from internals.models import families, open_model
+from internals.models import families, open_model, summary
 from tiny_models import FAMILIES, build
 
 
@@ -55,7 +56,25 @@ def test_the_diagram_names_what_the_model_has(tiny_folder):
 
 def test_the_output_of_the_printout_is_that_of_print(tiny_folder):
     handle = open_model(str(tiny_folder("gpt2")))
-    assert architecture.printed(handle) == str(handle.loaded().model)
+    text = str(handle.loaded().model)
+    assert architecture.printed(handle) == text
+    assert text in str(printout(text, "Title"))
+    assert "callout" not in str(printout(text, "Title"))
+    long = str(printout("line ```` x\n" * 100, 'A "title"'))
+    assert long.startswith('::: {.callout-note collapse="true"')
+    assert "`````" in long, "a fence longer than any run inside"
+
+
+def test_the_summary_says_what_is_there_and_leaves_out_what_is_not(handle):
+    table = summary(handle.facts).set_index("fact")["value"]
+    f = handle.facts
+    assert table["family"].startswith(f.family)
+    assert table["parameters"] == f"{f.n_parameters:,}"
+    assert ("window of some layers" in table) == (f.sliding_window is not None)
+    assert ("for keys and values" in table["attention heads"]) == (f.n_kv_heads < f.n_heads)
+    assert (table["embedding and head"] == "one tensor") == f.tied_embeddings
+    assert "licence" not in table
+    assert "revision" not in table
 
 
 # --- bottleneck -------------------------------------------------------------------------------

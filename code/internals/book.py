@@ -147,6 +147,10 @@ class Report:
             max_rows=max_rows,
         )
 
+    def printout(self, text: str, title: str) -> Table:
+        """A long text in a fixed font; one of more than a page stands in a box that unfolds."""
+        return tables.printout(text, title)
+
 
 def start(chapter: str) -> Report:
     """Open a chapter: model of this run, figure style, seeds, an empty evidence file.

@@ -71,6 +71,21 @@ def table(
     return Table(pipe_table(heads, rows, sides))
 
 
+_PAGE = 60
+"""Lines that a printed page holds."""
+
+
+def printout(text: str, title: str) -> Table:
+    """``text`` as it stands, in a box that unfolds if it is longer than a page."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    ticks = "`" * max(3, longest + 1)
+    block = f"{ticks} {{.text}}\n{text.rstrip()}\n{ticks}\n"
+    if text.count("\n") < _PAGE:
+        return Table(block)
+    box = f'::: {{.callout-note collapse="true" title="{title.replace(chr(34), chr(39))}"}}\n'
+    return Table(f"{box}\n{block}\n:::\n")
+
+
 def pipe_table(heads: Sequence[str], rows: Sequence[Sequence[str]], sides: Sequence[str]) -> str:
     """Markdown pipe table of ready Markdown cells.
 
