@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from internals.measure import training_record
-from internals.measure.behaviour import categories, edits, generalisation
+from internals.measure.behaviour import edits, generalisation
 from internals.models import open_model
 
 
@@ -114,36 +114,6 @@ def test_copying_is_found_where_it_is_planted(handle, monkeypatch):
     assert table["second_bits"].mean() < 1
     nothing = generalisation.copying.uncached(handle, rows=8, period=12)
     assert abs((nothing["first_bits"] - nothing["second_bits"]).mean()) < 1
-
-
-# --- categories ---------------------------------------------------------------------------------
-
-
-def test_planted_categories_are_found_and_shuffled_ones_are_not():
-    rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(4), 6)
-    same = (labels[:, None] == labels).astype(float)
-    centres = rng.normal(0, 3, (4, 16))
-    planted = categories.compare(centres[labels] + rng.normal(0, 1, (24, 16)), same)
-    assert planted["spearman"] > 0.5
-    assert planted["p"] < 0.01
-    assert planted["low"] > planted["null_high"]
-    noise = categories.compare(rng.normal(0, 1, (24, 16)), same)
-    assert noise["p"] > 0.01
-    assert noise["low"] < noise["null_high"]
-
-
-def test_the_categories_are_distinct_words():
-    table = categories.words()
-    assert table["word"].is_unique
-    assert table.groupby("category").size().nunique() == 1
-
-
-def test_the_random_twin_has_no_categories(fable):
-    table = categories.similarity(fable)
-    own, twin = (table[table["source"] == s] for s in ("model", "random twin"))
-    assert own["spearman"].max() > 0.3
-    assert twin["spearman"].max() < own["spearman"].min()
 
 
 # --- the training record ------------------------------------------------------------------------

@@ -76,7 +76,9 @@ class Similarities:
 
 
 @measurement(files=[COUNTS, COUNTRIES])
-def similarity(model: ModelHandle, path: Path = CATEGORIES, seed: int = 0) -> Similarities:
+def similarity(
+    model: ModelHandle, path: Path = CATEGORIES, seed: int = 0, n_resamples: int = 2000
+) -> Similarities:
     """Similarity of hidden states with human categories by layer"""
     loaded = model.loaded()
     networks = {"model": loaded.model, "random twin": loaded.random_twin(seed)}
@@ -91,7 +93,8 @@ def similarity(model: ModelHandle, path: Path = CATEGORIES, seed: int = 0) -> Si
             states = word_states(network, loaded.tokenizer, named, frames)
             for layer in range(states.shape[1]):
                 found[source, float(layer)] = cosine_table(states[:, layer])
-        table, tops = compare(found, members, surface(named, loaded.tokenizer), seed)
+        controls = surface(named, loaded.tokenizer)
+        table, tops = compare(found, members, controls, seed, n_resamples)
         tables.append(table.assign(structure=structure))
         best.append({"structure": structure, **tops})
     return Similarities(pd.concat(tables, ignore_index=True), pd.DataFrame(best))
@@ -102,6 +105,7 @@ def compare(
     members: pd.DataFrame,
     controls: dict[str, np.ndarray],
     seed: int = 0,
+    n_resamples: int = 2000,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Correlations of all tables ``(word, word)`` with “same category”, and the best layer.
 
@@ -114,7 +118,9 @@ def compare(
     same = (category[:, None] == category).astype(float)
     keys = {f"{source}@{layer}": (source, layer) for source, layer in found}
     candidates = dict(zip(keys, found.values(), strict=True))
-    result = stats.matrix_correlations(candidates, same, controls, seed=seed)
+    result = stats.matrix_correlations(
+        candidates, same, controls, seed=seed, n_resamples=n_resamples
+    )
     table = result.table
     table["source"] = [keys.get(name, (name, np.nan))[0] for name in table["name"]]
     table["layer"] = [keys.get(name, (name, np.nan))[1] for name in table["name"]]

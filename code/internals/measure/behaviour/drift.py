@@ -46,8 +46,8 @@ def drift(model: ModelHandle, judge: ModelHandle, n: int = 32, seed: int = 0) ->
     greedy = generate(loaded.model, prompts, length).ids
     tables = []
     for source, tails in ((HUMAN, human), (SAMPLED, sampled), (GREEDY, greedy)):
-        own = segment_bits(loaded, prompts, tails, loaded)
-        judged = segment_bits(loaded, prompts, tails, judge.loaded())
+        own = own_bits(loaded, prompts, tails)
+        judged = judged_bits(loaded, prompts, tails, judge.loaded())
         tables.append(
             own.rename(columns={"bits": "own_bits"})
             .merge(judged.rename(columns={"bits": "judge_bits"}), on=["document", "segment"])
@@ -72,13 +72,30 @@ def beginnings(loaded: LoadedModel, n: int) -> tuple[list[list[int]], list[list[
     return prompts, tails
 
 
-def segment_bits(
+def own_bits(loaded: LoadedModel, prompts: list[list[int]], tails: Any) -> pd.DataFrame:
+    """Bits per byte of each segment under the model that has these very tokens.
+
+    Columns: ``document``, ``segment``, ``bits``.
+    """
+    from internals.measure.scoring import tail_surprisal
+
+    rows = []
+    for number, nats in enumerate(tail_surprisal(loaded.model, prompts, tails)):
+        ends = _edges(loaded, prompts[number], tails[number])
+        sizes = np.diff([len(text.encode()) for text in ends])
+        for k, part in enumerate(np.split(nats, SEGMENTS)):
+            rows.append((number, k + 1, float(part.sum()) / math.log(2) / max(int(sizes[k]), 1)))
+    return pd.DataFrame(rows, columns=["document", "segment", "bits"])
+
+
+def judged_bits(
     loaded: LoadedModel, prompts: list[list[int]], tails: Any, scorer: LoadedModel
 ) -> pd.DataFrame:
     """Bits per byte of each segment under ``scorer``, which has its own tokens.
 
     Segments are equal numbers of tokens of ``loaded``; a token of the scorer belongs to the segment
-    in which it begins. Columns: ``document``, ``segment``, ``bits``.
+    in which it begins, and what exceeds the scorer's context is left out. Columns: ``document``,
+    ``segment``, ``bits``.
     """
     from internals.measure.scoring import tail_surprisal
     from internals.tokens import pieces
@@ -86,11 +103,8 @@ def segment_bits(
     start = start_ids(scorer)
     heads, rests, owners = [], [], []
     for number, (prompt, tail) in enumerate(zip(prompts, tails, strict=True)):
-        size = len(tail) // SEGMENTS
-        before = [*prompt, *tail]
-        ends = [len(prompt) + k * size for k in range(SEGMENTS + 1)]
-        edges = [len(_text(loaded, before[:end])) for end in ends]
-        text = _text(loaded, before)
+        texts = _edges(loaded, prompt, tail)
+        edges, text = [len(t) for t in texts], texts[-1]
         parts = pieces(scorer.tokenizer, text, split_special=True)
         parts = parts[: scorer.facts.context_length - len(start)]
         first = next((i for i, p in enumerate(parts) if p.start >= edges[0]), len(parts))
@@ -109,6 +123,12 @@ def segment_bits(
     table["segment"] = table["segment"].clip(upper=SEGMENTS)
     sums = table.groupby(["document", "segment"])[["bits", "bytes"]].sum()
     return (sums["bits"] / sums["bytes"].clip(lower=1)).rename("bits").reset_index()
+
+
+def _edges(loaded: LoadedModel, prompt: list[int], tail: Any) -> list[str]:
+    """The text up to the end of the prompt and of each segment."""
+    size = len(tail) // SEGMENTS
+    return [_text(loaded, [*prompt, *tail[: k * size]]) for k in range(SEGMENTS + 1)]
 
 
 def _text(loaded: LoadedModel, ids: list[int]) -> str:
@@ -131,15 +151,19 @@ def by_segment(table: pd.DataFrame, column: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["source", "segment", "value", "low", "high", "n"])
 
 
-def growth(table: pd.DataFrame, source: str, column: str = "judge_bits") -> stats.Estimate:
+def growth(table: pd.DataFrame, source: str, column: str = "judge_bits") -> stats.Estimate | None:
     """Change of the loss from the first to the last segment, minus the same in human text.
 
-    Positive: the text gets worse along its way. Paired by document.
+    Positive: the text gets worse along its way. Paired by document; None with fewer than two.
     """
-    wide = table.pivot(index="document", columns=["source", "segment"], values=column)
-    last = int(table["segment"].max())
-    change = {s: wide[s, last] - wide[s, 1] for s in (source, HUMAN)}
+    first, last = (
+        table[table["segment"] == k].pivot(index="document", columns="source", values=column)
+        for k in (1, SEGMENTS)
+    )
+    change = (last - first).reindex(columns=[source, HUMAN])
     gap = (change[source] - change[HUMAN]).dropna()
+    if len(gap) < 2:
+        return None
     return stats.bootstrap_ci(gap.to_numpy(), unit="documents")
 
 
