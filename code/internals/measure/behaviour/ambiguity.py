@@ -16,6 +16,7 @@ import pandas as pd
 
 from internals import questions, stats
 from internals.cache import measurement
+from internals.measure import effort
 from internals.measure.capability import start_ids
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def readings(model: ModelHandle, items: Path = questions.AMBIGUITY) -> pd.DataFr
     second: the reading for which the context was written), ``words`` (of the context so far),
     ``word`` (the last of them), ``log_odds`` (bits, first reading over second), ``first`` (share of
     the first reading of the two). Words whose longest beginning does not fit into the model's
-    context are left out.
+    context are left out; the larger the model, the fewer words are asked.
     """
     from internals.measure.answers import answer_scores
 
@@ -43,7 +44,9 @@ def readings(model: ModelHandle, items: Path = questions.AMBIGUITY) -> pd.DataFr
         return list(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     rows, pairs = [], []
-    for row, text, continuations in _beginnings(questions.ambiguous_words(items)):
+    chosen = questions.ambiguous_words(items)
+    chosen = chosen[: effort.units(loaded.facts, len(chosen), least=12)]
+    for row, text, continuations in _beginnings(chosen):
         head = [*start, *ids(text)]
         both = [(head, ids(f" {continuation}")) for continuation in continuations]
         fits = max(len(h) + len(c) for h, c in both) <= loaded.facts.context_length
