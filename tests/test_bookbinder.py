@@ -233,7 +233,7 @@ def test_the_notebook_is_valid_executed_and_static(notebook):
     code = [c for c in notebook.cells if c.cell_type == "code"]
     assert [c.execution_count for c in code] == list(range(1, len(code) + 1))
     kinds = {k for c in code for o in c.outputs for k in o.get("data", {})}
-    assert kinds <= {"image/png", "text/markdown", "text/latex", "text/plain"}
+    assert kinds <= {"image/png", "text/markdown", "text/latex", "text/html", "text/plain"}
     pictures = [o for c in code for o in c.outputs if "image/png" in o.get("data", {})]
     assert len(pictures) == 1, "only the picture for light pages"
 
