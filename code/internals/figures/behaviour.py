@@ -28,32 +28,6 @@ def reversal_bars(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def similarity_by_layer(table: pd.DataFrame) -> Figure:
-    """Correlation of hidden-state similarity with human categories, beside the controls."""
-    figure, ax = style.figure(height_in=2.9)
-    for source, part in table.groupby("source", sort=False):
-        own = source == "model"
-        colour = style.CYCLE[0] if own else style.CONTROL
-        ax.plot(
-            part["layer"], part["spearman"], marker="o" if own else "s", color=colour, label=source
-        )
-        ax.fill_between(part["layer"], part["low"], part["high"], color=colour, alpha=0.18, lw=0)
-    own_null = table[table["source"] == "model"]
-    ax.plot(
-        own_null["layer"],
-        own_null["null_high"],
-        color=style.ink().muted,
-        ls=style.DASHES[1],
-        lw=1,
-        label="shuffled categories, upper end",
-    )
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.set_xlabel("layer (0 is the embedding)")
-    ax.set_ylabel("rank correlation")
-    figure.legend(loc="outside upper center", ncols=3)
-    return figure
-
-
 def ability_curves(table: pd.DataFrame) -> Figure:
     """Abilities during training, each from its start to its end: ``tokens``, ``ability``,
     ``done`` (0 to 1)."""
