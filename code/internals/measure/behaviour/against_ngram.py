@@ -8,6 +8,7 @@ is unknown, on half of the shipped documents, and the other half is scored. Unit
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ _LONGEST = 384
 ORDER = 5
 POSITIONS = (1, 5, 17, 65, 257)
 """First tokens of the bands of position."""
+RESAMPLES = 2000
 READ = (1, 10, 100)
 """Smallest counts of the bands of whole contexts."""
 RARITY = (0, 1, 30, 1000, 30_000)
@@ -38,7 +40,7 @@ RARITY = (0, 1, 30, 1000, 30_000)
 
 
 @measurement(files=[HELD_OUT, COUNTS])
-def compare(model: ModelHandle, n: int = 190) -> pd.DataFrame:
+def compare(model: ModelHandle, n: int = 127) -> pd.DataFrame:
     """The model and a 5-gram model on held-out text, token by token
 
     Columns: ``document``, ``kind``, ``position`` (from 1), ``context`` (tokens of the longest
@@ -115,6 +117,52 @@ def _ids(loaded: LoadedModel, text: str) -> list[int]:
     return list(loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
+@dataclass(frozen=True)
+class Summary:
+    """The comparison in two small tables and the numbers of the text."""
+
+    rates: pd.DataFrame
+    """See :func:`rates`."""
+    bands: pd.DataFrame
+    """See :func:`bands`."""
+    repeated: stats.Estimate | None
+    """Gain at tokens that stood in the document before minus gain at new ones, bits per token;
+    None where documents are too short to tell."""
+    tokens: int
+
+    def band(self, by: str, group: str) -> stats.Estimate | None:
+        """The gain of one group, None if it has too few tokens."""
+        rows = self.bands[(self.bands["by"] == by) & (self.bands["group"] == group)]
+        if rows.empty:
+            return None
+        row = rows.iloc[0]
+        n = int(row["documents"])
+        return stats.Estimate(row["value"], row["low"], row["high"], n, "documents", "bootstrap")
+
+
+@measurement(files=[HELD_OUT, COUNTS])
+def summary(model: ModelHandle, n: int = 127) -> Summary:
+    """Where the model is better than a 5-gram model, and where not"""
+    table = compare(model, n)
+    return Summary(rates(table), bands(table), _repetition(table), len(table))
+
+
+def _repetition(table: pd.DataFrame) -> stats.Estimate | None:
+    gain = table["ngram_bits"] - table["model_bits"]
+    again = table["repeated"]
+    columns = {"a": gain * again, "b": again, "c": gain * ~again, "d": ~again}
+    sums = pd.DataFrame(columns).groupby(table["document"]).sum().astype(float)
+    sums = sums[(sums["b"] > 0) & (sums["d"] > 0)]
+    if len(sums) < 5:
+        return None
+
+    def statistic(rows: np.ndarray) -> float:
+        a, b, c, d = rows.sum(0)
+        return float(a / b - c / d)
+
+    return stats.bootstrap_ci(sums, statistic, unit="documents", method="percentile")
+
+
 def rates(table: pd.DataFrame) -> pd.DataFrame:
     """Bits per byte of both by kind of text, and the difference, with intervals over documents.
 
@@ -146,9 +194,16 @@ def gain(table: pd.DataFrame) -> stats.Estimate:
 
 
 def _ratio(above: pd.Series, below: pd.Series) -> stats.Estimate:
-    return stats.bootstrap_ci(
-        np.column_stack([above, below]), ratio_of_sums, unit="documents", method="percentile"
-    )
+    """Ratio of sums with a percentile bootstrap over documents."""
+    rows = np.column_stack([above, below]).astype(float)
+    # How often each document is drawn; a ratio of sums needs nothing else.
+    drawn = np.random.default_rng(0).multinomial(len(rows), [1 / len(rows)] * len(rows), RESAMPLES)
+    sums = drawn @ rows
+    ratios = sums[:, 0] / np.maximum(sums[:, 1], 1e-9)
+    value = ratio_of_sums(rows)
+    low, high = (float(q) for q in np.quantile(ratios, [0.025, 0.975]))
+    label = f"percentile bootstrap, {RESAMPLES} resamples"
+    return stats.Estimate(value, min(low, value), max(high, value), len(rows), "documents", label)
 
 
 def bands(table: pd.DataFrame) -> pd.DataFrame:
@@ -197,7 +252,7 @@ def _labels(table: pd.DataFrame) -> dict[str, pd.Series]:
     known = [_context(k, r) for k, r in zip(table["context"], read, strict=True)]
     again = table["repeated"].map({False: "0 new in the document", True: "1 stood there before"})
     return {
-        "context in the counts": pd.Series(known, index=table.index),
+        "known context": pd.Series(known, index=table.index),
         "times in training": banded("count", RARITY),
         "position": banded("position", POSITIONS),
         "earlier in the document": again,
@@ -205,10 +260,11 @@ def _labels(table: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _context(length: int, read: int) -> str:
+    """Name of the group of a token by what the counts know of the tokens before it."""
     if length == ORDER - 1:
         last = len(READ) - 1
         often = (
             f"{READ[-1]:,} or more" if read >= last else f"{READ[read]:,}–{READ[read + 1] - 1:,}"
         )
-        return f"{length + max(read, 0)} all {length} tokens, read {often} times"
-    return f"{length} " + ("nothing" if not length else f"only the last {length}")
+        return f"{length + max(read, 0)} last {length} tokens, read {often} times"
+    return f"{length} " + ("none", "last token only", "last 2 tokens", "last 3 tokens")[length]

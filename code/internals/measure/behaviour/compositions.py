@@ -14,7 +14,8 @@ import pandas as pd
 
 from internals import stats
 from internals.cache import measurement
-from internals.measure.behaviour.minimal_pairs import beginning, token_ids
+from internals.measure import effort
+from internals.measure.behaviour.minimal_pairs import question_ids, token_ids
 from internals.paths import DATA
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ STEPS = {
     "first step": "{capital} is the capital of",
     "second step": "{country} lies in",
     "both steps": TWO_STEPS,
-    "shortcut": "{capital} lies in",
+    "no link named": "The city of {capital} lies in",
 }
-"""The shortcut asks for the second answer without naming what links it."""
+"""The last one asks for the same answer as the two steps, but names nothing that links them."""
 TOGETHER = "In {country}, people speak {language} and pay with the"
 ALONE = "In {country}, people pay with the"
 TALK = (
@@ -83,9 +84,8 @@ def _scores(
     """``(prompt, answer)`` joint log-probabilities; equally many answers for each prompt."""
     from internals.measure.answers import answer_scores
 
-    start = beginning(loaded)
     pairs = [
-        ([*start, *token_ids(loaded, text)], token_ids(loaded, f" {answer}"))
+        (question_ids(loaded, text), token_ids(loaded, f" {answer}"))
         for text, own in zip(prompts, answers, strict=True)
         for answer in own
     ]
@@ -114,8 +114,16 @@ def chance(table: pd.DataFrame, task: str) -> float:
     return float((shares * given.reindex(shares.index, fill_value=0)).sum())
 
 
+def against_no_link(table: pd.DataFrame) -> stats.Estimate:
+    """Share right of the two-step question minus that of the same question without the link."""
+    wide = table.pivot(index="country", columns="task", values="correct").astype(float)
+    return stats.paired_difference(
+        wide["both steps"], wide["no link named"], unit="countries", method="percentile"
+    )
+
+
 @measurement(files=["data/facts/countries.csv", "data/facts/world.yaml"])
-def together(model: ModelHandle, seed: int = 0) -> pd.DataFrame:
+def together(model: ModelHandle, n: int = 60, seed: int = 0) -> pd.DataFrame:
     """Two attributes of a country in one sentence, and one alone
 
     Columns: ``country``, ``alone``, ``together`` (the right currency is first among ten),
@@ -126,6 +134,7 @@ def together(model: ModelHandle, seed: int = 0) -> pd.DataFrame:
     loaded = model.loaded()
     rng = np.random.default_rng([seed, 55])
     rows = [row for row in countries() if row["language"] and row["currency"]]
+    rows = [rows[i] for i in rng.permutation(len(rows))[: effort.units(loaded.facts, n, least=40)]]
     pool = sorted({row["currency"] for row in rows})
     answers = []
     for row in rows:
@@ -141,7 +150,7 @@ def together(model: ModelHandle, seed: int = 0) -> pd.DataFrame:
 
 
 @measurement(files=[COMBINATIONS])
-def new_pairs(model: ModelHandle, n: int = 80, seed: int = 0) -> pd.DataFrame:
+def new_pairs(model: ModelHandle, n: int = 40, seed: int = 0) -> pd.DataFrame:
     """Colours and animals that were read together and that never were
 
     Each pair is named once in a short talk and asked for a line later. Columns: ``colour``,
@@ -166,3 +175,33 @@ def new_pairs(model: ModelHandle, n: int = 80, seed: int = 0) -> pd.DataFrame:
     pairs["bits"] = -scores[np.arange(len(pairs)), right] / math.log(2)
     pairs["correct"] = scores.argmax(1) == right
     return pairs
+
+
+def new_pair_gap(table: pd.DataFrame) -> stats.Estimate:
+    """Share right for pairs that were read together minus that for pairs that never were."""
+    read, new = (table.loc[table["read"] == r, "correct"].astype(float) for r in (True, False))
+    return stats.difference(read, new, unit="pairs")
+
+
+def shares(
+    steps: pd.DataFrame, attributes: pd.DataFrame, pairs: pd.DataFrame | None
+) -> pd.DataFrame:
+    """All shares of right answers with Wilson intervals and chance: ``label``, ``value``, ``low``,
+    ``high``, ``chance``, ``control`` (a single fact, or a pair that was read)."""
+    rows: list[tuple[str, stats.Estimate, float, bool]] = [
+        (task, accuracy(steps, task), chance(steps, task), task in ("first step", "second step"))
+        for task in STEPS
+    ]
+    for name, label in (("alone", "currency alone"), ("together", "currency after the language")):
+        found = stats.wilson(int(attributes[name].sum()), len(attributes), unit="countries")
+        rows.append((label, found, 1 / CANDIDATES, name == "alone"))
+    if pairs is not None:
+        animals = pd.read_csv(DATA / "training" / "combinations.csv")
+        few = 1 / animals.loc[animals["group"] == "animal", "noun"].nunique()
+        for read, label in ((True, "pair of words read before"), (False, "pair never read")):
+            own = pairs.loc[pairs["read"] == read, "correct"]
+            rows.append((label, stats.wilson(int(own.sum()), len(own), unit="pairs"), few, read))
+    return pd.DataFrame(
+        [(label, e.value, e.low, e.high, by_chance, alone) for label, e, by_chance, alone in rows],
+        columns=["label", "value", "low", "high", "chance", "control"],
+    )

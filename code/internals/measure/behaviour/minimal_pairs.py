@@ -28,6 +28,9 @@ PAIRS = DATA / "questions" / "minimal_pairs.yaml"
 MEANING = ("negated facts", "giving away", "more and less")
 """How families begin in which both sentences are well formed and only one is true."""
 
+REWORDED = "new wording"
+"""How families end whose sentences are in no form that the generator of training text uses."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -67,7 +70,7 @@ def items(path: Path = PAIRS) -> list[Item]:
 def margins(model: ModelHandle, pairs: Path = PAIRS, seed: int = 0) -> pd.DataFrame:
     """Minimal pairs of sentences, and what two controls make of them
 
-    Columns: ``source`` (model, 5-gram, random twin), ``id``, ``family``, ``meaning`` (both
+    Columns: ``source`` (model, five-gram, random twin), ``id``, ``family``, ``meaning`` (both
     sentences are well formed), ``margin`` (log-odds of the right over the wrong sentence in bits,
     mean of both pairs), ``right`` (share of the two pairs with the right sentence above).
     """
@@ -76,7 +79,8 @@ def margins(model: ModelHandle, pairs: Path = PAIRS, seed: int = 0) -> pd.DataFr
     loaded = model.loaded()
     found = items(pairs)
     head = beginning(loaded)
-    tails = [token_ids(loaded, text) for item in found for text in item.sentences]
+    room = loaded.facts.context_length - len(head)
+    tails = [token_ids(loaded, text)[:room] for item in found for text in item.sentences]
     sizes = np.array([len(tail) for tail in tails])
     parts = []
     for source, network in (("model", loaded.model), ("random twin", loaded.random_twin(seed))):
@@ -84,7 +88,7 @@ def margins(model: ModelHandle, pairs: Path = PAIRS, seed: int = 0) -> pd.DataFr
         parts.append(judged(found, -nats / math.log(2)).assign(source=source))
     counts = against_ngram.counts_for(loaded)
     bits = [counts.log_probs(np.array([*head, *t]))[len(head) - 1 :].sum() for t in tails]
-    parts.insert(1, judged(found, np.array(bits) / math.log(2)).assign(source="5-gram"))
+    parts.insert(1, judged(found, np.array(bits) / math.log(2)).assign(source="five-gram"))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -113,6 +117,12 @@ def token_ids(loaded: LoadedModel, text: str) -> list[int]:
     return list(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
+def question_ids(loaded: LoadedModel, text: str, room: int = 16) -> list[int]:
+    """Ids of a beginning whose continuation is scored; only its end where the context is too short
+    for it and ``room`` further tokens."""
+    return [*beginning(loaded), *token_ids(loaded, text)][room - loaded.facts.context_length :]
+
+
 def by_family(table: pd.DataFrame) -> pd.DataFrame:
     """One row a family: ``family``, ``items``, ``margin``, ``low``, ``high``, ``p`` (sign flips),
     ``adjusted`` (over families), and the share of pairs right of each source."""
@@ -136,7 +146,23 @@ def by_family(table: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(adjusted=stats.benjamini_hochberg(frame["p"]))
 
 
-def share(table: pd.DataFrame, *, meaning: bool, source: str = "model") -> stats.Estimate:
-    """Share of pairs with the right sentence above, over items; one half is no knowledge."""
+def share(
+    table: pd.DataFrame, source: str = "model", *, meaning: bool, reworded: bool | None = None
+) -> stats.Estimate | None:
+    """Share of pairs with the right sentence above, over items; one half is no knowledge.
+
+    ``reworded``: only families whose name ends with "new wording", or only the others. None if
+    there is no such item.
+    """
     part = table[(table["source"] == source) & (table["meaning"] == meaning)]
+    if reworded is not None:
+        part = part[part["family"].str.endswith(REWORDED) == reworded]
+    if part.empty:
+        return None
     return stats.bootstrap_ci(part["right"], unit="items", method="percentile")
+
+
+def against(table: pd.DataFrame, *, meaning: bool, source: str = "five-gram") -> stats.Estimate:
+    """Share of pairs right of the model minus that of a control, item by item."""
+    wide = table[table["meaning"] == meaning].pivot(index="id", columns="source", values="right")
+    return stats.paired_difference(wide["model"], wide[source], unit="items", method="percentile")

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 FRAME = "{s} is a country in"
 MOST_LAYERS = 6
-RANDOM = 4
+RANDOM = 3
 """Random directions for each country; their mean effect counts."""
 
 
 @measurement(files=["data/facts/countries.csv"])
-def patched(model: ModelHandle, n: int = 120, seed: int = 0) -> pd.DataFrame:
+def patched(model: ModelHandle, n: int = 96, seed: int = 0) -> pd.DataFrame:
     """The state of a country is moved to another continent
 
     Columns: ``layer`` (the block whose input is changed, from 0), ``direction`` (class means,
@@ -156,20 +156,20 @@ def run(
     """
     import torch
 
-    from internals.measure.scoring import batches, padded
+    from internals.measure.scoring import batches, logits_at, padded
 
     logits = np.zeros((len(asked.rows), len(asked.first)))
     states: list[Any] = [None] * len(asked.rows)
     for group in batches([len(r) for r in asked.rows], 2048):
         lines = [asked.rows[i] for i in group]
         at = torch.arange(len(group)), torch.as_tensor(asked.places[group])
-        last = torch.tensor([len(line) - 1 for line in lines])
+        last = [len(line) - 1 for line in lines]
         kept: dict[int, Any] = {}
         extra = None if added is None else torch.as_tensor(added[group], dtype=torch.float32)
         with torch.inference_mode(), _inputs(network, layers, patch, at, extra, kept):
-            out = network(input_ids=padded(lines, network.device), use_cache=False).logits
-        chosen = out[torch.arange(len(group)), last][:, asked.first.tolist()].float()
-        logits[group] = chosen.cpu().numpy()
+            rows = list(range(len(group)))
+            out = logits_at(network, padded(lines, network.device), rows, last)
+        logits[group] = out[:, asked.first.tolist()].cpu().numpy()
         for row, i in enumerate(group):
             states[i] = [kept[int(k)][row] for k in layers]
     return logits, np.asarray(states, float)
@@ -234,8 +234,14 @@ def by_layer(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def strongest(table: pd.DataFrame) -> pd.DataFrame:
-    """``country`` by ``direction``: shifts in bits at the layer where class means move most."""
+def against_random(table: pd.DataFrame) -> stats.Estimate | None:
+    """Shift by class means minus that by random directions, at the layer where class means move
+    most, in bits; None for an empty table."""
+    if table.empty:
+        return None
     means = table[table["direction"] == "class means"].groupby("layer")["shift_bits"].mean()
     part = table[table["layer"] == means.idxmax()]
-    return part.pivot(index="country", columns="direction", values="shift_bits")
+    wide = part.pivot(index="country", columns="direction", values="shift_bits")
+    return stats.paired_difference(
+        wide["class means"], wide["random"], unit="countries", method="percentile"
+    )

@@ -7,7 +7,7 @@ Liang 2019), which only memory of single countries could serve? Unit: the countr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,8 @@ FRAMES = ("She read a letter from {s}", "They travelled to {s}", "He had never h
 """Beginnings that end with the country and do not speak of continents."""
 PENALTIES = np.logspace(-3, 3, 13)
 FOLDS = 5
+CONTROLS = 3
+"""Random labelings."""
 LEAST = 8
 """Countries that a continent needs."""
 
@@ -96,11 +98,10 @@ def frame_states(loaded: LoadedModel, network: Any, texts: list[str]) -> Floats:
 def probe(states: Floats, labels: Ints, seed: int = 0) -> dict[str, Any]:
     """Accuracy on new items, and selectivity on fitted ones, of states ``(frame, item, width)``."""
     rng = np.random.default_rng([seed, 58])
-    new = np.mean([new_items(frame, labels, rng) for frame in states], axis=0)
-    seen = fitted_items(states, labels)
-    control = np.mean(
-        [fitted_items(states, rng.choice(labels, len(labels))) for _ in range(3)], axis=0
-    )
+    new = new_items(states.mean(0), labels, rng)
+    chance = [rng.choice(labels, len(labels)) for _ in range(CONTROLS)]
+    seen, *others = fitted_items(states, [labels, *chance])
+    control = np.mean(others, axis=0)
     accuracy = stats.bootstrap_ci(new, unit="countries", method="percentile")
     chosen = stats.paired_difference(seen, control, unit="countries", method="percentile")
     return {
@@ -118,53 +119,59 @@ def probe(states: Floats, labels: Ints, seed: int = 0) -> dict[str, Any]:
 
 
 def new_items(states: Floats, labels: Ints, rng: np.random.Generator) -> Floats:
-    """``(item,)`` 1 where a probe that was fitted on other items is right."""
+    """``(item,)`` 1 where a probe of states ``(item, width)``, fitted on other items, is right."""
     fold = rng.permutation(len(labels)) % FOLDS
     right = np.zeros(len(labels))
     for k in range(FOLDS):
         out = fold == k
-        classify = fit(states[~out], labels[~out])
-        right[out] = classify(states[out]) == labels[out]
+        right[out] = Ridge(states[~out]).fit(labels[~out])(states[out]) == labels[out]
     return right
 
 
-def fitted_items(states: Floats, labels: Ints) -> Floats:
-    """``(item,)`` 1 where a probe is right that was fitted on the same items in other frames."""
-    train = np.concatenate(states[:-1])
-    classify = fit(train, np.tile(labels, len(states) - 1))
-    return (classify(states[-1]) == labels).astype(float)
+def fitted_items(states: Floats, labelings: Sequence[Ints]) -> list[Floats]:
+    """For each labeling ``(item,)`` 1 where a probe is right that was fitted on the same items in
+    the other frames; ``states`` ``(frame, item, width)``, the last frame is tested."""
+    ridge = Ridge(np.concatenate(states[:-1]))
+    return [
+        (ridge.fit(np.tile(labels, len(states) - 1))(states[-1]) == labels).astype(float)
+        for labels in labelings
+    ]
 
 
-def fit(states: Floats, labels: Ints) -> Any:
+class Ridge:
     """Least squares with a ridge penalty to one-hot labels; the penalty by leave-one-out error.
 
-    Returns a function from ``(n, width)`` to labels. The leave-one-out error has a closed form
-    (Golub, Heath and Wahba 1979).
+    The error has a closed form (Golub, Heath and Wahba 1979), and the decomposition of the states
+    serves any number of labelings.
     """
-    centre, scale = states.mean(0), states.std(0) + 1e-8
-    classes, index = np.unique(labels, return_inverse=True)
-    target = np.eye(len(classes))[index]
-    mean = target.mean(0)
-    u, s, vt = np.linalg.svd((states - centre) / scale, full_matrices=False)
-    projected = u.T @ (target - mean)
-    best, weights = np.inf, np.zeros((states.shape[1], len(classes)))
-    for penalty in PENALTIES * len(states):
-        shrink = s**2 / (s**2 + penalty)
-        # 1/n is the leverage of the mean itself.
-        leverage = (u**2 * shrink).sum(1) + 1 / len(states)
-        left = (target - mean - u @ (shrink[:, None] * projected)) / (1 - leverage)[:, None]
-        if (error := float((left**2).sum())) < best:
-            best = error
-            weights = vt.T @ ((s / (s**2 + penalty))[:, None] * projected)
-    return lambda new: classes[((new - centre) / scale @ weights + mean).argmax(1)]
+
+    def __init__(self, states: Floats) -> None:
+        self._centre, self._scale = states.mean(0), states.std(0) + 1e-8
+        self._parts = np.linalg.svd(self._standard(states), full_matrices=False)
+
+    def _standard(self, states: Floats) -> Floats:
+        return np.asarray((states - self._centre) / self._scale)
+
+    def fit(self, labels: Ints) -> Callable[[Floats], Ints]:
+        """A function from states ``(n, width)`` to labels."""
+        u, s, vt = self._parts
+        classes, index = np.unique(labels, return_inverse=True)
+        target = np.eye(len(classes))[index]
+        mean = target.mean(0)
+        projected = u.T @ (target - mean)
+        best, weights = np.inf, np.zeros((vt.shape[1], len(classes)))
+        for penalty in PENALTIES * len(labels):
+            shrink = s**2 / (s**2 + penalty)
+            # 1/n is the leverage of the mean itself.
+            leverage = (u**2 * shrink).sum(1) + 1 / len(labels)
+            left = (target - mean - u @ (shrink[:, None] * projected)) / (1 - leverage)[:, None]
+            if (error := float((left**2).sum())) < best:
+                best = error
+                weights = vt.T @ ((s / (s**2 + penalty))[:, None] * projected)
+        return lambda new: np.asarray(classes[(self._standard(new) @ weights + mean).argmax(1)])
 
 
 def best_layer(table: pd.DataFrame, source: str = "model") -> pd.Series:
     """The row of the layer with the highest accuracy on new countries."""
     own = table[table["source"] == source]
     return own.loc[own["accuracy"].idxmax()]
-
-
-def class_means(states: Floats, labels: Ints, classes: Sequence[int]) -> Floats:
-    """``(class, width)`` means of states."""
-    return np.stack([states[labels == k].mean(0) for k in classes])
