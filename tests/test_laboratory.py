@@ -68,6 +68,7 @@ def lab_of(tiny_folder):
     return make
 
 
+FEW = ["the cat sat on the mat", "The capital of Japan is Tokyo.", "2 + 3", "naïve"]
 CACHED = ("prompts", "prompt_logits", "run", "attributions")
 
 
@@ -211,6 +212,10 @@ def uniform(attentions):
     seq = attentions[0].shape[-1]
     even = torch.ones(seq, seq).tril() / torch.arange(1, seq + 1)[:, None]
     return [even.expand_as(a) for a in attentions]
+
+
+def one_token(attentions):
+    return [torch.eye(a.shape[-1]).expand_as(a) for a in attentions]
 
 
 def no_context(lab_of):
@@ -425,23 +430,46 @@ def test_a_sentence_that_was_made_true_is_not_refuted(name, lab_of, tiny_folder)
 
 @pytest.fixture(scope="module")
 def reused(tiny_folder):
-    """Results of other chapters, so that only the laboratory's own passes are made here."""
-    tables = [
-        *[(measured.fuzz, coverage.fuzz(byte_level_bpe(), 5)), *one_piece(), *premiums()],
-        (measured.case_forms, casing.case_table(byte_level_bpe(), ["cat", "dog", "the"])),
-        *[*blanks(), *maps(), *swept(), *answers(True), *scored(np.ones(200)), *spelt()],
-        *[*rivals(), *normal_features(), *same_either_way(), *squared(), *nuclei(60), *beams()],
-    ]
+    """Results of other chapters in which the sentences are as wrong as they are in truth."""
     held = memory.held.uncached(open_model(str(tiny_folder("gpt2"))))
-    return [*tables, (memory.held, held)]
+    tokenizer, odd = byte_level_bpe(), np.arange(60) % 2 == 1
+    clustered = np.random.default_rng(3).exponential(size=2000) + np.arange(2000) % 20
+    rates = rivals()[1][1].assign(value=[9.0, 3.0, 1.0])
+    normal, words = normal_features()[0][1].features, spelt()[0][1].words
+    tables = [
+        (measured.fuzz, coverage.fuzz(tokenizer, 5)),
+        (measured.case_forms, casing.case_table(tokenizer, ["cat", "dog", "the"])),
+        (measured.number_splits, numbers.number_table(tokenizer, 1100)),
+        (measured.premiums, premiums()[0][1].assign(value=3.0)),
+        (one_prompt.blank_effect, pd.DataFrame({"moved": np.linspace(0, 1, 30)})),
+        (one_prompt.map_properties, maps()[0][1].assign(undefined=0, shift_change=0.0)),
+        (temperature.sweep, swept()[0][1].eval("entropy_bits = temperature")),
+        (positions.positions, scored(clustered)[0][1].assign(top_prob=0.5)),
+        (surprisal.surprisal, SimpleNamespace(applies=True, words=words.eval("bits = bits + 1"))),
+        (norm_outputs.norm_outputs, SimpleNamespace(features=normal.assign(mean=2.0))),
+        (operations.counted, pd.DataFrame({"n": [4, 48], "counter": [4, 50]})),
+        (choices.beams, beams()[0][1].assign(beam_bits=7.0, greedy_loops=True)),
+        *[*answers(odd), rivals()[0], (measured.rival_rates, rates), *nuclei(60)],
+        *[*same_either_way(largest=1e-5), (memory.held, held)],
+    ]
+    return tables
+
+
+def test_every_refutation_refutes_where_its_sentence_is_wrong(lab_of, reused):
+    sink, effect = np.array([0.7, 0.1, 0.1, 0.1]), np.array([0.1, 0.5, 0.3, 0.1])
+    labs = [
+        lab_of("gpt2", given=reused, prompts=FEW, attributions=[Attribution(sink, effect)] * 5),
+        lab_of("llama", given=reused, prompts=FEW),
+    ]
+    peaked = REGISTER["every-head-looks-everywhere"].test(run_with(lab_of, attentions=one_token))
+    found = [{"every-head-looks-everywhere": peaked}, *map(all_findings, labs)]
+    never = [n for n in REGISTER if all(f[n].verdict != "refuted" for f in found if n in f)]
+    assert never == []
 
 
 def all_findings(lab, *themes):
     chosen = [entry for entry in REGISTER.values() if not themes or entry.theme in themes]
     return {entry.id: entry.test(lab) for entry in chosen}
-
-
-FEW = ["the cat sat on the mat", "The capital of Japan is Tokyo.", "2 + 3", "naïve"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -461,12 +489,12 @@ def test_every_family_gets_a_verdict_on_what_depends_on_its_parts(family, lab_of
 
 
 @pytest.mark.parametrize("tokenizer", [byte_fallback_bpe, wordpiece, word_level])
-def test_any_tokenizer_gets_a_verdict_on_every_sentence(tokenizer, lab_of, reused):
+def test_any_tokenizer_gets_a_verdict_on_what_depends_on_it(tokenizer, lab_of, reused):
     tokenizer = tokenizer()
     lab = lab_of(tokenizer=tokenizer, given=reused, prompts=FEW, facts={"bos_id": None})
     # The tiny model has fewer embeddings than this tokenizer has entries: run it on words it knows.
     lab.model.resize_token_embeddings(max(len(tokenizer), 320))
-    found = all_findings(lab)
+    found = all_findings(lab, "tokens", "generation", "sampling")
     assert found["texts-begin-with-bos"].verdict == "does not apply"
 
 
@@ -478,6 +506,22 @@ def test_a_model_that_says_nothing_breaks_no_refutation(lab_of, reused):
     found = all_findings(lab)
     assert found["ten-tokens-are-all"].verdict == "refuted"
     assert found["attention-explains"].verdict == "does not apply"
+
+
+def test_the_cache_knows_every_file_that_a_reused_measurement_reads(lab_of, monkeypatch):
+    """What is reused has files of its own; a change of them must reach the laboratory's key."""
+    asked = []
+    monkeypatch.setattr(
+        Lab, "measured", lambda _lab, measurement: asked.append(measurement) or 1 / 0
+    )
+    lab = lab_of(prompts=FEW)
+    for entry in REGISTER.values():
+        if "lab.measured(" in inspect.getsource(entry.test):
+            with pytest.raises(ZeroDivisionError):
+                entry.test(lab)
+    assert len(asked) > 20
+    read = {str(file) for measurement in asked for file in measurement._files}
+    assert read <= set(map(str, whole.INPUTS))
 
 
 # --- the record and the page --------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from internals.cache import measurement
+from internals.measure.capability import EXPOSURE
 from internals.measure.laboratory import (
     architecture,
     generation,
@@ -25,7 +26,17 @@ if TYPE_CHECKING:
 
 THEMES = (tokens, probabilities, architecture, layers, generation, sampling, statistics)
 """Modules of refutations in the order of the book."""
-INPUTS = (HELD_OUT, "data/prompts", "data/facts", "data/words", "data/parallel", "data/training")
+INPUTS = (
+    HELD_OUT,
+    EXPOSURE,
+    "data/facts/countries.csv",
+    "data/facts/templates.yaml",
+    "data/parallel/udhr.tsv",
+    "data/prompts/next_token.yaml",
+    "data/prompts/openings.yaml",
+    "data/words/counts.csv",
+)
+"""What the laboratory and the measurements that it reuses read."""
 
 
 @measurement(version_of=THEMES, files=INPUTS)

@@ -112,7 +112,7 @@ class Lab:
     @cached_property
     def windows(self) -> Tensor:
         """``(document, seq)`` ids of held-out text."""
-        wanted = effort.units(self.facts, DOCUMENTS, least=6)
+        wanted = max(5, effort.units(self.facts, DOCUMENTS, least=6))  # also in a quick draft
         return windows(self, wanted, window_length(self, SEQ))  # type: ignore[arg-type]
 
     @cached_property

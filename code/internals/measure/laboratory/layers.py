@@ -142,7 +142,7 @@ def only_the_last_layer_knows(lab: Lab) -> Finding:
     """Wrong: The prediction is made in the last layer.
 
     Truth: All layers add to one stream, and the head can read a prediction off each of them (the
-    logit lens); often the choice is made before the last layer.
+    logit lens); part of the choices is made before the last one.
     """
     from internals.models import families
 
@@ -161,7 +161,8 @@ def only_the_last_layer_knows(lab: Lab) -> Finding:
 def every_head_looks_everywhere(lab: Lab) -> Finding:
     """Wrong: Every head looks at all words of the text.
 
-    Truth: Most heads put nearly all weight on a few tokens; how many is told by the entropy.
+    Truth: Heads differ: some look at one token, some at many. How many is told by the entropy of
+    the weights.
     """
     seq = lab.run.attentions[0].shape[-1]
     spread = []

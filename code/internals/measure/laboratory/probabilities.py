@@ -156,12 +156,12 @@ def any_calibration_error_counts(lab: Lab) -> Finding:
     """
     sample = lab.measured(positions.positions)["top_prob"].to_numpy()
     chosen = sample[:: max(1, len(sample) // 100)][:100]
-    mean, low, high = null_band(chosen)
-    found = stats.Estimate(mean, low, high, len(chosen), "confidences", "simulation")
+    mean, _, high = null_band(chosen)
     outcome = (
-        "If every confidence of the model were exactly right, the error would be {value} ({n})."
+        "If each of {n} of the model were exactly right, the error would be {value} on average, "
     )
-    return estimated(found, 0.0, outcome)
+    outcome += f"and now and then {wording.number(high)}."
+    return exact(mean, 0, outcome, n=len(chosen), n_unit="confidences")
 
 
 @refutation

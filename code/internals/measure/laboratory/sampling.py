@@ -117,7 +117,7 @@ def greedy_is_most_likely(lab: Lab) -> Finding:
 def the_best_tokens_make_the_best_text(lab: Lab) -> Finding:
     """Wrong: Always taking the best token gives the best text.
 
-    Truth: It gives likely text, and likely text repeats itself.
+    Truth: It gives likely text, and very likely text tends to repeat itself.
     """
     table = lab.measured(choices.beams)
     share = stats.wilson(int(table["greedy_loops"].sum()), len(table), unit="openings")
