@@ -1,9 +1,9 @@
 # Two commands do everything on a fresh machine: `make report` and `make test`.
 # Only relative paths are used here, so that a checkout may live in a folder with spaces.
 
-MODEL  ?= fable-gpt2
-TOKENIZER ?=
-EFFORT ?=
+MODEL  ?= $(or $(REPORT_MODEL),fable-gpt2)
+TOKENIZER ?= $(REPORT_TOKENIZERS)
+EFFORT ?= $(REPORT_EFFORT)
 QUARTO ?= auto
 PORT   ?= 8000
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
@@ -33,7 +33,7 @@ help: ## list the targets
 
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found; install it or call make PYTHON=/path/to/python3."; exit 1; }
-	@echo "Setting up the environment in $(VENV) (once; a few minutes, about 1.7 GB)."
+	@echo "Setting up the environment in $(VENV) (once; a few minutes, about 2 GB)."
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") -r requirements.lock
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --editable .

@@ -11,7 +11,10 @@ import pytest
 
 from internals.paths import ROOT
 
-VERBS = ("report", "inspect", "lint", "check-book", "train", "bench", "serve", "clean")
+VERBS = (
+    *("report", "inspect", "test", "check", "lint", "check-book"),
+    *("train", "bench", "serve", "clean"),
+)
 
 
 def run(*arguments, cwd=ROOT, **environment):
@@ -94,6 +97,47 @@ def test_the_memory_of_a_process_tree_is_counted():
     assert 80 < bench.tree_mib(grown.pid) < 300
     grown.communicate(b"\n")
     assert bench.tree_mib(grown.pid) == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "model"),
+    [
+        ((), {}, "fable-gpt2"),
+        ((), {"REPORT_MODEL": "gpt2"}, "gpt2"),
+        (("MODEL=org/name",), {"REPORT_MODEL": "gpt2"}, "org/name"),
+        (("MODEL=a folder/with spaces",), {}, "a folder/with spaces"),
+    ],
+)
+def test_make_takes_the_model_from_its_variable_or_from_the_environment(given, environment, model):
+    done = subprocess.run(
+        ["make", "--dry-run", "report", *given],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f'-m internals report "{model}"' in done.stdout
+
+
+def test_every_verb_of_the_command_line_that_make_has_is_the_same_word():
+    targets = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for verb in ("report", "inspect", "test", "check", "train", "bench", "serve", "clean"):
+        assert verb in VERBS
+        assert f"make {verb} " in targets.stdout
+
+
+def test_a_bench_is_printed_with_what_it_may_cost(capsys, monkeypatch):
+    from internals import bench
+
+    monkeypatch.setenv("COLUMNS", "120")
+    runs = [bench.Run("x, nothing cached", 10.0, 100.0, *bench.BUDGETS["cold"])]
+    bench._show(runs, [])
+    shown = capsys.readouterr().out
+    assert "10.0" in shown
+    assert f"{bench.BUDGETS['cold'][0]:.0f}" in shown
+    assert runs[0].within
+    assert not bench.Run("x", 1e6, 100.0, *bench.BUDGETS["cold"]).within
 
 
 def test_make_help_lists_every_target():

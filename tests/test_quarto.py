@@ -56,6 +56,28 @@ def test_the_package_is_tried_once_and_again_only_on_demand(tmp_path, monkeypatc
     assert tries == [quarto.FIRST_TRY_SECONDS, quarto.SECOND_TRY_SECONDS]
 
 
+def test_a_try_that_hangs_is_ended_in_time(tmp_path, monkeypatch):
+    """The interpreter stands for a pip that never answers."""
+    import time
+
+    hanging = tmp_path / "python"
+    hanging.write_text("#!/bin/sh\nexec sleep 60\n")
+    hanging.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(hanging))
+    began = time.monotonic()
+    assert quarto._install(0.3) is False
+    assert time.monotonic() - began < 10
+
+
+def test_a_try_that_works_gives_quarto(tmp_path, monkeypatch):
+    found = quarto.Quarto(tmp_path / "quarto", "1.10.19")
+    answers = iter([None, found])
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(quarto, "find", lambda: next(answers))
+    monkeypatch.setattr(quarto, "_install", lambda seconds: True)
+    assert quarto.obtain("auto") == (found, "Rendering with Quarto 1.10.19.")
+
+
 def test_a_mistyped_mode_is_named():
     with pytest.raises(quarto.QuartoModeError, match="QUARTO=yes is not known; use QUARTO=auto"):
         quarto.obtain("yes")

@@ -73,6 +73,32 @@ def inspect(model: ModelSpec = DEFAULT_MODEL) -> None:
     Console().print(facts, parts)
 
 
+@app.command("test")
+def run_tests(
+    slow: Annotated[bool, typer.Option(help="Also the slow tests.")] = False,
+) -> None:
+    """Run the test suite."""
+    _run("pytest", "-q", *(("-m", "slow or not slow") if slow else ()))
+
+
+@app.command()
+def check() -> None:
+    """Lint, format and types of the code, and the prose of the chapters."""
+    _run("ruff", "check", "code", "tests")
+    _run("ruff", "format", "--check", "code", "tests")
+    _run("mypy")
+    lint()
+
+
+def _run(module: str, *arguments: str) -> None:
+    """Run a tool of this environment in the project's folder; its failure is ours."""
+    import subprocess
+
+    code = subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT).returncode
+    if code:
+        raise typer.Exit(code)
+
+
 @app.command()
 def lint() -> None:
     """Check the chapters: numbers typed by hand, claims without measurement, loose labels."""

@@ -63,17 +63,27 @@ def version_of(executable: Path) -> str | None:
     return answer
 
 
-def obtain(mode: str | None = None) -> tuple[Quarto | None, str]:
-    """Quarto if it can be had, and one line that says which way the report is rendered.
+def checked_mode(mode: str | None) -> str:
+    """The mode, by default that of the environment; told before anything takes time.
 
-    ``auto`` tries the package once for each environment, ``install`` tries again and for longer,
-    ``skip`` does not look for Quarto at all. The default is the environment variable QUARTO.
+    Raises:
+        QuartoModeError: it means nothing.
     """
     mode = mode or os.environ.get("QUARTO") or "auto"
     if mode not in ("auto", "skip", "install"):
         raise QuartoModeError(
             f"QUARTO={mode} is not known; use QUARTO=auto, QUARTO=skip or QUARTO=install."
         )
+    return mode
+
+
+def obtain(mode: str | None = None) -> tuple[Quarto | None, str]:
+    """Quarto if it can be had, and one line that says which way the report is rendered.
+
+    ``auto`` tries the package once for each environment, ``install`` tries again and for longer,
+    ``skip`` does not look for Quarto at all. The default is the environment variable QUARTO.
+    """
+    mode = checked_mode(mode)
     if mode == "skip":
         return None, "Quarto is left out as asked (QUARTO=skip): rendering with Pandoc and Typst."
     if quarto := find():

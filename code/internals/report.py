@@ -67,6 +67,7 @@ def build_report(
 
     clock = _Clock()
     began = time.monotonic()
+    quarto.checked_mode(quarto_mode)
     handle = open_model(spec)
     for name in filter(None, map(str.strip, tokenizers.split(","))):
         tokenizer_file(name)  # a wrong name is told now and not after minutes
