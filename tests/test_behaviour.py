@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from internals.measure import training_record
-from internals.measure.behaviour import edits, generalisation
+from internals.measure.behaviour import generalisation
 from internals.models import open_model
 
 
@@ -23,34 +23,6 @@ def handle(tiny_folder):
 @pytest.fixture(scope="module")
 def fable():
     return open_model("fable-gpt2")
-
-
-# --- edits --------------------------------------------------------------------------------------
-
-
-def test_edits_change_what_they_say():
-    rng = np.random.default_rng(0)
-    assert sorted(edits.swapped("garden", rng)) == sorted("garden")
-    assert edits.swapped("garden", rng)[0] == "g"
-    changed = edits.look_alike("garden", rng)
-    assert changed != "garden"
-    assert len(changed) == 6
-    assert sum(not c.isascii() for c in changed) == 1
-    assert len(edits.another_word("garden", rng)) == 6
-
-
-def test_the_place_is_in_the_first_half_and_the_rest_stays():
-    before, word, rest = edits._place("He saw the garden of the old king and went home again.")
-    assert (before, word) == ("He saw the ", "garden")
-    assert before + word + rest == "He saw the garden of the old king and went home again."
-    assert edits._place("No word here is long") is None
-
-
-def test_only_what_stands_before_is_edited(handle):
-    table = edits.edits.uncached(handle, n=12)
-    assert set(table["edit"]) <= set(edits.EDITS)
-    assert np.isfinite(table["change"]).all()
-    assert (table.loc[table["edit"] == "upper case", "extra_pieces"] >= 0).all()
 
 
 # --- generalisation -----------------------------------------------------------------------------

@@ -25,6 +25,13 @@ def _bars(values: pd.Series, low: pd.Series, high: pd.Series) -> np.ndarray:
     return np.clip([values - low, high - values], 0, None)
 
 
+def _legend(figure: Figure, ax: Any, columns: int = 3) -> None:
+    """A legend above the figure, if anything was drawn."""
+    handles, labels = ax.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside upper center", ncols=columns, fontsize=8)
+
+
 def edit_costs(table: pd.DataFrame) -> Figure:
     """Change of loss and of accuracy after each edit, side by side, by cost."""
     figure, axes = style.figure(1, 2, sharey=True, height_in=0.24 * len(table) + 1.1)
@@ -43,9 +50,8 @@ def edit_costs(table: pd.DataFrame) -> Figure:
         ax.axvline(0, color=style.ink().muted, lw=1)
     axes[0].set_yticks(y, [f"{r.edit} ({r.pieces:+.1f})" for r in table.itertuples()], fontsize=8)
     axes[0].set_xlabel("loss (bits per byte)")
-    axes[1].set_xlabel("right first choices (points)")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8)
+    axes[1].set_xlabel("accuracy (points)")
+    _legend(figure, axes[0])
     return figure
 
 
@@ -66,7 +72,7 @@ def cost_by_pieces(table: pd.DataFrame) -> Figure:
     ax.minorticks_off()
     ax.set_xlabel("extra tokens in the word (mean)")
     ax.set_ylabel("change of the loss\n(bits per byte)")
-    figure.legend(loc="outside upper center", ncols=3, fontsize=8)
+    _legend(figure, ax)
     return figure
 
 
@@ -87,7 +93,7 @@ def sums_by_split(table: pd.DataFrame) -> Figure:
     ax.set_ylim(0, 1.02)
     ax.set_ylabel("share of right sums")
     ax.grid(axis="x", visible=False)
-    figure.legend(loc="outside upper center", ncols=2, fontsize=8)
+    _legend(figure, ax, columns=2)
     return figure
 
 
@@ -105,10 +111,13 @@ def recognition(tokens: pd.DataFrame, indicator: str, least_bits: float) -> Figu
             ax.scatter(
                 part["indicator"], part["gain_bits"], s=16, c=colour, marker=marker, label=label
             )
+    low, high = tokens["indicator"].min(), tokens["indicator"].max()
+    if 0 < 30 * low < high:
+        ax.set_xscale("log")
     ax.axhline(least_bits, color=style.ink().muted, lw=1, ls=style.DASHES[1])
     ax.set_xlabel(indicator)
     ax.set_ylabel("gain by having been seen (bits)")
-    figure.legend(loc="outside upper center", ncols=3, fontsize=8)
+    _legend(figure, ax)
     return figure
 
 
@@ -124,7 +133,7 @@ def letters(table: pd.DataFrame) -> Figure:
     figure, axes = style.figure(
         1, max(len(groups), 1), sharey=True, squeeze=False, height_in=0.42 * len(questions) + 1.2
     )
-    for ax, group in zip(axes[0], groups, strict=True):
+    for ax, group in zip(axes[0], groups, strict=False):
         own = table[table["group"] == group]
         for i, (form, (colour, marker)) in enumerate(forms.items()):
             part = own[own["form"] == form].set_index("question").reindex(questions)
@@ -136,6 +145,5 @@ def letters(table: pd.DataFrame) -> Figure:
         ax.set_title(group, fontsize=9)
         ax.set_xlabel("share of right pairs")
     axes[0][0].set_yticks(np.arange(len(questions))[::-1], questions)
-    handles, names = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=3, fontsize=8)
+    _legend(figure, axes[0][0])
     return figure

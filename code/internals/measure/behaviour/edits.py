@@ -2,7 +2,7 @@
 
 The text after the word is the same in every version, byte for byte and token for token, so that
 only the context differs. Every edit has a control that changes as many characters and is an
-ordinary word; forced splits change no character at all. Unit: the sentence.
+ordinary word; forced splits change no character at all. Unit: the sentence, one of a document.
 """
 
 from __future__ import annotations
@@ -19,8 +19,13 @@ import pandas as pd
 from internals import stats
 from internals.cache import measurement
 from internals.measure import effort
-from internals.measure.behaviour.resplit import as_letters, continuation, headed
-from internals.measure.tokenization.measured import sentences, words
+from internals.measure.behaviour.resplit import (
+    as_letters,
+    continuation,
+    headed,
+    one_sentence_each,
+)
+from internals.measure.tokenization.measured import words
 from internals.measure.tokenization.segmentation import bytes_to_id, forced_split
 from internals.measure.windows import HELD_OUT, utf8_bytes
 from internals.tokens import pieces
@@ -193,10 +198,11 @@ def same_bytes(
 def edits(model: ModelHandle, n: int = 80, seed: int = 0) -> pd.DataFrame:
     """One word written in unusual ways, and the text after it
 
-    Columns: ``sentence``, ``word``, ``edit`` (controls among them), ``family``, ``control`` (name
-    of the control edit; empty for controls and forced splits), ``extra_pieces`` (tokens beyond
-    those of the original), ``change`` (bits per byte of the following tokens, minus the
-    original's), ``accuracy_change`` (share of them that are the first choice, likewise).
+    Columns: ``sentence`` (number of its document), ``word``, ``edit`` (controls among them),
+    ``family``, ``control`` (name of the control edit; empty for controls and forced splits),
+    ``extra_pieces`` (tokens beyond those of the original), ``change`` (bits per byte of the
+    following tokens, minus the original's), ``accuracy_change`` (share of them that are the first
+    choice, likewise).
     """
     from internals.measure.answers import piece_scores
 
@@ -205,22 +211,19 @@ def edits(model: ModelHandle, n: int = 80, seed: int = 0) -> pd.DataFrame:
     lexicon, vocabulary = Lexicon(loaded.tokenizer), bytes_to_id(loaded.tokenizer)
     wanted = effort.units(loaded.facts, n, least=50)
     jobs: list[dict[str, Any]] = []
-    used: set[int] = set()
-    for number, text in enumerate(sentences("stories", 100_000)):
-        place = find_place(text, lexicon)
-        tail = (continuation(loaded.tokenizer, place.after) or [])[:FOLLOWING] if place else []
-        if place is None or len(tail) < LEAST_FOLLOWING:
-            continue
-        heads = versions(loaded, place, lexicon, rng) | same_bytes(loaded, place, vocabulary, rng)
-        if max(map(len, heads.values())) + len(tail) > loaded.facts.context_length:
-            continue
-        used.add(number)
-        size = utf8_bytes(loaded, tail)
-        jobs += [
-            {"sentence": number, "word": place.word, "edit": e, "head": h, "tail": tail, "b": size}
-            for e, h in heads.items()
-        ]
-        if len(used) == wanted:
+    for number, texts in one_sentence_each():
+        for place in filter(None, (find_place(text, lexicon) for text in texts)):
+            tail = (continuation(loaded.tokenizer, place.after) or [])[:FOLLOWING]
+            heads = versions(loaded, place, lexicon, rng)
+            heads |= same_bytes(loaded, place, vocabulary, rng)
+            longest = max(map(len, heads.values())) + len(tail)
+            if len(tail) < LEAST_FOLLOWING or longest > loaded.facts.context_length:
+                continue
+            common = {"sentence": number, "word": place.word, "tail": tail}
+            common["b"] = utf8_bytes(loaded, tail)
+            jobs += [{**common, "edit": edit, "head": head} for edit, head in heads.items()]
+            break
+        if len({job["sentence"] for job in jobs}) == wanted:
             break
     columns = ["sentence", "word", "edit", "head", "tail", "b"]
     table = pd.DataFrame(jobs, columns=columns)

@@ -6,12 +6,14 @@ Nothing here edits text; the bytes that a row of ids stands for are always the o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from internals.measure.capability import start_ids
+from internals.measure.tokenization.measured import sentences
 from internals.tokens import pieces
 
 if TYPE_CHECKING:
@@ -59,6 +61,16 @@ def as_letters(vocabulary: dict[bytes, int], text: str) -> list[int] | None:
         units = [text[:2], *text[2:]]
     ids = [vocabulary.get(unit.encode()) for unit in units]
     return None if None in ids else [i for i in ids if i is not None]
+
+
+def one_sentence_each(n: int | None = None) -> Iterator[tuple[int, list[str]]]:
+    """Number and sentences of held-out documents; a caller that takes one sentence of each has
+    independent units."""
+    texts, owners = sentences(1_000_000)
+    for number, group in itertools.islice(
+        itertools.groupby(zip(owners, texts, strict=True), key=lambda pair: pair[0]), n
+    ):
+        yield number, [text for _, text in group]
 
 
 def next_log_probs(model: Any, sequences: Sequence[Sequence[int]]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 The real id ends a document: what comes after it should not depend on what stood before. The same
 characters as plain text are tokens like any others. Control: these characters in another order.
-Unit: the sentence before it.
+Unit: the sentence before it, one of a document.
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ import pandas as pd
 from internals import stats
 from internals.cache import measurement
 from internals.measure import effort
-from internals.measure.behaviour.resplit import kl_bits, next_log_probs, plain_ids
-from internals.measure.tokenization.measured import sentences
+from internals.measure.behaviour.resplit import (
+    kl_bits,
+    next_log_probs,
+    one_sentence_each,
+    plain_ids,
+)
 from internals.measure.windows import HELD_OUT
 
 if TYPE_CHECKING:
@@ -58,8 +62,8 @@ def typed_special(model: ModelHandle, n: int = 60, seed: int = 0) -> pd.DataFram
     rng = np.random.default_rng([seed, 54])
     room = loaded.facts.context_length - 3 * len(name) - 4
     rows, sequences = [], []
-    for number, text in enumerate(sentences("stories", effort.units(loaded.facts, n, least=40))):
-        before = [real, *plain_ids(loaded.tokenizer, text)[:room]]
+    for number, texts in one_sentence_each(effort.units(loaded.facts, n, least=40)):
+        before = [real, *plain_ids(loaded.tokenizer, texts[0])[:room]]
         other = shuffled(name, rng)
         for added, ids, characters in (
             (NOTHING, [], ""),
