@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from internals.checkbook import check_book
+from internals.checkbook import check_book, run_notebook
 
 
 @pytest.fixture
@@ -88,3 +88,23 @@ def test_a_cell_that_failed_or_never_ran_is_found(book):
 def test_a_file_that_is_no_pdf_is_found(book):
     (book / "report.pdf").write_text("<html>")
     assert problems(book) == ["report.pdf is no PDF."]
+
+
+@pytest.mark.parametrize(
+    ("code", "fault"),
+    [
+        ("from pathlib import Path\nassert Path('_quarto.yml').is_file()", None),
+        ("import os\nassert 'notebook-' in os.environ['INTERNALS_BUILD']", None),
+        ("1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_the_notebook_is_run_from_the_top_in_the_project(book, code, fault):
+    cell = nbformat.v4.new_code_cell(code, execution_count=1)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), book / "report.ipynb")
+    found = list(run_notebook(book))
+    if fault is None:
+        assert found == []
+    else:
+        assert len(found) == 1
+        assert found[0].startswith("report.ipynb does not run from the top")
+        assert fault in found[0]

@@ -6,11 +6,15 @@ Used after `make report` by the continuous run; it renders and measures nothing.
 from __future__ import annotations
 
 import json
+import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from internals.paths import ROOT
 
 NOTEBOOK_LIMIT_BYTES = 5_000_000
 PAGE_LIMIT_BYTES = 2_000_000
@@ -26,6 +30,27 @@ def check_book(book: Path) -> list[str]:
         _build,
     )
     return [problem for check in checks for problem in check(book)]
+
+
+def run_notebook(book: Path, *, timeout_s: int = 1200) -> Iterator[str]:
+    """Run the notebook of a report from the top, as a reader would; what went wrong, if anything.
+
+    Its evidence goes to a folder of its own, so that the last build's stays.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError
+
+    notebook = nbformat.read(book / "report.ipynb", as_version=4)
+    with tempfile.TemporaryDirectory(prefix="notebook-") as build:
+        environment = {**os.environ, "INTERNALS_BUILD": build}
+        where = {"metadata": {"path": str(ROOT)}}
+        client = NotebookClient(notebook, resources=where, timeout=timeout_s)
+        try:
+            client.execute(env=environment)
+        except (CellExecutionError, CellTimeoutError) as error:
+            last = str(error).strip().splitlines()[-1]
+            yield f"report.ipynb does not run from the top: {last}"
 
 
 class _Page(HTMLParser):

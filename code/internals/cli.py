@@ -115,11 +115,14 @@ def lint() -> None:
 @app.command("check-book")
 def check_book_command(
     book: Annotated[Path, typer.Argument(help="Folder of the rendered report.")] = BOOK,
+    run: Annotated[bool, typer.Option("--run", help="Run the notebook from the top too.")] = False,
 ) -> None:
     """Check a rendered report: files, links, notebook, PDF, evidence."""
-    from internals.checkbook import check_book
+    from internals.checkbook import check_book, run_notebook
 
     problems = check_book(book)
+    if run and not problems:
+        problems += run_notebook(book)
     for problem in problems:
         typer.echo(problem)
     if problems:

@@ -41,7 +41,8 @@ class LogitRank:
     """``source``, ``index`` (from 1), ``singular_value`` relative to the largest; of the logits in
     float32, as the model computes them."""
     cliff: float
-    """Last singular value inside the bound over the first one beyond it, in float32."""
+    """Last singular value inside the bound over the first one beyond it, in float32; NaN where the
+    vocabulary is no larger than the bound, so that nothing lies beyond."""
     positions: int
     tokens: int
     """Columns: a random sample of the vocabulary, far more than the bound."""
@@ -82,7 +83,8 @@ def logit_rank(model: ModelHandle, seed: int = 0) -> LogitRank:
         curves.append(_curve(source, singular_values(logits.astype(np.float32))))
     spectrum = pd.concat(curves, ignore_index=True)
     own = curves[0]["singular_value"].to_numpy()
-    cliff = float(own[d + bias - 1] / own[d + bias])
+    edge = d + bias
+    cliff = float(own[edge - 1] / own[edge]) if 0 < edge < len(own) and own[edge] > 0 else math.nan
     vocab = facts.vocab_size_embedding
     return LogitRank(pd.DataFrame(rows), spectrum, cliff, positions, n_tokens, vocab, d, bias)
 
