@@ -17,6 +17,8 @@ import yaml
 
 from internals import questions, stats
 from internals.generation.branches import sample
+from internals.generation.generate import generate
+from internals.generation.sampling import Sampler
 from internals.inputs import InputError
 from internals.measure.answers import answer_scores
 from internals.measure.behaviour import (
@@ -28,6 +30,7 @@ from internals.measure.behaviour import (
 )
 from internals.models import open_model
 from internals.paths import DATA
+from tiny_models import FAMILIES, build
 
 VOCAB = 7
 
@@ -210,6 +213,18 @@ def test_samples_have_the_frequencies_of_enumeration_in_a_padded_batch(toy):
         distance = sum(abs(counts.get(k, 0) / n - p) for k, p in truth.items()) / 2
         assert distance < 0.02
         assert entropy == pytest.approx(-(first * np.log2(first)).sum(), abs=1e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_cold_samples_are_greedy_texts_in_every_family_also_when_a_row_has_ended(family):
+    """The first prompt is done after its first token; the padded second one goes on alone."""
+    model = build(family)
+    prompts = [tuple(range(5, 25)), (40, 41, 42)]
+    first, second = generate(model, prompts, 4).ids
+    cold = Sampler("cold", temperature=1e-4)
+    made = sample(model, prompts, 3, 4, done=lambda ids: ids == first[:1], sampler=cold)
+    assert made.counts[0] == {first[:1]: 3}
+    assert made.counts[1] == ({second[:1]: 3} if second[0] == first[0] else {second: 3})
 
 
 def test_the_same_seed_gives_the_same_samples_and_another_one_others(toy):
