@@ -43,15 +43,16 @@ def write_ngrams(dataset: Path, folder: Path, least: tuple[int, ...] = LEAST) ->
             ngram.train(stream, tokenizer.get_vocab_size(), order, boundary=end, least=kept)
             for kept in (None, least[: order - 1])
         )
-        row: dict[str, float] = {"length": order, "kept": len(pruned.levels[-1].keys)}
-        row["all"] = len(full.levels[-1].keys)
+        row: dict[str, float] = {"length": order, "all": len(full.levels[-1].keys)}
         for kind, part in held_out.groupby("kind"):
             for name, model in (("all", full), ("kept", pruned)):
                 bits = bits_per_byte(model, tokenizer, part["text"].tolist(), end)
                 row[f"{kind}_bits_per_byte_{name}"] = bits
         rows.append(row)
     ngram.save(pruned, folder / "ngrams.xz")
-    pd.DataFrame(rows).to_csv(folder / "ngrams.csv", index=False, float_format="%.4f")
+    table = pd.DataFrame(rows)
+    table.insert(1, "kept", [len(level.keys) for level in pruned.levels])
+    table.to_csv(folder / "ngrams.csv", index=False, float_format="%.4f")
 
 
 def bits_per_byte(

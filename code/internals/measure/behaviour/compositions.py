@@ -61,6 +61,8 @@ def two_steps(model: ModelHandle, seed: int = 0) -> pd.DataFrame:
     """
     loaded = model.loaded()
     rows = known_countries()
+    order = np.random.default_rng([seed, 60]).permutation(len(rows))
+    rows = [rows[i] for i in order[: effort.units(loaded.facts, len(rows), least=30)]]
     lands = [row["country"] for row in rows]
     continents = sorted({row["continent"] for row in rows})
     parts = []

@@ -111,12 +111,18 @@ class NGrams:
         return length, total
 
     def distribution(self, context: Ints) -> Floats:
-        """``(vocab,)`` probabilities of the token after ``context``, one binary search a token."""
-        head = np.asarray(context, np.int64)
-        if not len(head):
-            raise ValueError("a context needs at least one token, such as the one before a text")
-        rows = [np.append(head, w) for w in range(self.vocab)]
-        return np.exp([self.log_probs(row)[-1] for row in rows])
+        """``(vocab,)`` probabilities of the token after ``context`` (at least one token)."""
+        p = np.full(self.vocab, 1 / self.vocab)
+        for n, node in enumerate(self.nodes(context)[:-1, -1].tolist()):
+            if node < 0:
+                continue
+            level, (total, weight) = self.levels[n], (part[node] for part in self._context[n])
+            bounds = np.searchsorted(level.keys, [node * self.vocab, (node + 1) * self.vocab])
+            here = slice(*bounds.tolist())
+            values = level.values[here]
+            p = weight * p
+            p[level.keys[here] % self.vocab] += (values - self._discount(n, values)) / total
+        return p
 
 
 def _find(keys: Ints, prefix: Ints, tokens: Ints, vocab: int) -> Ints:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from internals import stats
 from internals.cache import measurement
+from internals.measure import effort
 from internals.measure.behaviour.minimal_pairs import question_ids, token_ids
 from internals.paths import DATA
 
@@ -36,7 +37,7 @@ FRAMES: dict[str, tuple[tuple[str, str], ...]] = {
 REAL = {
     "plural of nouns": (
         *("dog", "cat", "house", "horse", "king", "tree"),
-        *("boat", "stone", "garden", "letter", "river", "song"),
+        *("boat", "stone", "window", "letter", "river", "song"),
     ),
     "third person of verbs": (
         *("sing", "run", "walk", "eat", "sleep", "swim"),
@@ -69,7 +70,9 @@ def inflection(model: ModelHandle, n: int = 20, seed: int = 0) -> pd.DataFrame:
 
     loaded = model.loaded()
     pairs, owner = [], []
-    for task, kind, word, head, right, wrong in _questions(invented(n, seed)):
+    for task, kind, word, head, right, wrong in _questions(
+        invented(effort.units(loaded.facts, n, least=10), seed)
+    ):
         question = question_ids(loaded, head)
         pairs += [(question, token_ids(loaded, f" {answer}.")) for answer in (right, wrong)]
         owner.append((task, kind, word))
@@ -93,7 +96,7 @@ def inflection(model: ModelHandle, n: int = 20, seed: int = 0) -> pd.DataFrame:
 def _questions(words: list[str]) -> Iterator[tuple[str, str, str, str, str, str]]:
     """Task, kind, word, beginning, right and wrong form; the wrong one is in the beginning."""
     for task, frames in FRAMES.items():
-        for kind, chosen in (("invented", words), ("real", REAL[task])):
+        for kind, chosen in (("invented", words), ("real", REAL[task][: len(words)])):
             for word in chosen:
                 for bare, with_s in frames:
                     yield task, kind, word, bare.format(w=word), f"{word}s", word
@@ -112,7 +115,7 @@ def described(model: ModelHandle, n: int = 16, seed: int = 0) -> pd.DataFrame:
     from internals.measure.answers import answer_scores
 
     loaded = model.loaded()
-    asked = list(_descriptions(n, seed))
+    asked = list(_descriptions(effort.units(loaded.facts, n, least=5), seed))
     pairs = [
         (question_ids(loaded, text), token_ids(loaded, f" {answer}"))
         for text, answers, _ in asked
