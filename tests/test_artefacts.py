@@ -259,6 +259,27 @@ def test_empty_cells_are_listed_and_small_ones_have_no_share():
     assert math.isnan(cells.loc[("y", 3), "value"])
 
 
+def test_patterns_are_compared_in_the_group_with_most_right_answers():
+    def part(group, pieces, right, n):
+        return pd.DataFrame(
+            {"group": group, "pieces": pieces, "correct": [True] * right + [False] * (n - right)}
+        )
+
+    table = pd.concat(
+        [
+            part("a", 2, 5, 30),
+            part("a", 3, 0, 30),
+            part("b", 2, 27, 30),
+            part("b", 4, 18, 30),
+            part("c", 2, 30, 30),
+        ]
+    )
+    group, gap = number_splits.pattern_gap(table)
+    assert group == "b"
+    assert gap.value == pytest.approx(0.3)
+    assert number_splits.pattern_gap(table[table["group"] == "c"]) is None
+
+
 def test_every_split_of_a_sum_has_the_same_bytes_and_the_control_as_many_tokens(fable):
     loaded = fable.loaded()
     vocabulary = bytes_to_id(loaded.tokenizer)
@@ -476,6 +497,13 @@ def test_planted_spelling_is_found_and_a_constant_preference_is_not(fable):
     jobs = spelling._margins(loaded, loaded.random_twin(), spelling.ONE_TOKEN, asked, {})
     right = sum(job["margin"] > 0 for job in jobs)
     assert not stats.wilson(right, len(jobs)).excludes(0.5)
+
+
+def test_unknown_words_are_not_tokens():
+    tokenizer = wordpiece()
+    loaded = SimpleNamespace(tokenizer=tokenizer)
+    assert spelling._is_token(loaded, "the")
+    assert not spelling._is_token(loaded, "qqq")
 
 
 def test_shares_have_an_interval_and_small_groups_are_left_out():

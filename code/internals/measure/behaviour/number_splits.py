@@ -94,7 +94,10 @@ def _asked(loaded: LoadedModel, heads: list[list[int]], results: pd.Series) -> p
     return pd.DataFrame({"correct": scores["greedy"].to_numpy(), "bits": bits.to_numpy()})
 
 
-def cells(table: pd.DataFrame, least: int = 20) -> pd.DataFrame:
+LEAST_SUMS = 20
+
+
+def cells(table: pd.DataFrame, least: int = LEAST_SUMS) -> pd.DataFrame:
     """One row a cell: ``group``, ``pieces``, ``aligned``, ``n``, ``value``, ``low``, ``high``
     (share of right answers, Wilson; NaN below ``least`` sums). All combinations that some group
     has are listed, also the empty ones.
@@ -111,6 +114,26 @@ def cells(table: pd.DataFrame, least: int = 20) -> pd.DataFrame:
             ends = (found.value, found.low, found.high) if enough else (math.nan,) * 3
             rows.append((group, pieces_, aligned, len(own), *ends))
     return pd.DataFrame(rows, columns=[*keys, "n", "value", "low", "high"])
+
+
+def pattern_gap(table: pd.DataFrame) -> tuple[str, stats.Estimate] | None:
+    """Share of right sums with the fewest tokens minus that with the most, in one group.
+
+    Of the groups with enough sums of both it is the one with most right answers; None without any.
+    """
+    found: list[tuple[float, str, stats.Estimate]] = []
+    for group, part in table.groupby("group", sort=False):
+        sizes = part["pieces"].value_counts()
+        sizes = sizes[sizes >= LEAST_SUMS]
+        if len(sizes) < 2:
+            continue
+        few, many = (
+            part.loc[part["pieces"] == n, "correct"].astype(float)
+            for n in (sizes.index.min(), sizes.index.max())
+        )
+        gap = stats.difference(few, many, unit="sums")
+        found.append((float(part["correct"].mean()), str(group), gap))
+    return max(found, key=lambda row: row[0])[1:] if found else None
 
 
 @measurement(files=[SUMS])
@@ -200,8 +223,8 @@ def by_split(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def against(table: pd.DataFrame, column: str, variant: str, base: str) -> stats.Estimate | None:
-    """Paired difference of a column between two splits, over sums; None without sums."""
-    if table.empty:
+    """Paired difference of a column between two splits; None for too few sums."""
+    if table["sum"].nunique() < LEAST_SUMS:
         return None
     wide = table.pivot(index="sum", columns="variant", values=column).astype(float)
     return stats.paired_difference(wide[variant], wide[base], unit="sums")

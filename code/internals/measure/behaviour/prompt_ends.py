@@ -29,6 +29,7 @@ KNOWN = (64, 256)
 """Statements from which a designed fact can be expected to be known."""
 USUAL, ELSEWHERE, AT_END = "usual", "blank elsewhere (control)", "blank at the end"
 CANDIDATES = 8
+LEAST_FACTS = 10
 
 
 def variants(prompt: str) -> dict[str, tuple[str, bool]]:
@@ -132,8 +133,8 @@ def by_variant(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def against(table: pd.DataFrame, column: str, variant: str, base: str) -> stats.Estimate | None:
-    """Paired difference of a column between two variants, over facts; None without facts."""
-    if table.empty:
+    """Paired difference of a column between two variants, over facts; None for too few."""
+    if table["fact_id"].nunique() < LEAST_FACTS:
         return None
     wide = table.pivot(index="fact_id", columns="variant", values=column).astype(float)
     return stats.paired_difference(wide[variant], wide[base], unit="facts")

@@ -22,6 +22,7 @@ from internals.measure import effort
 from internals.measure.behaviour.resplit import as_letters, continuation, headed
 from internals.measure.tokenization.measured import words
 from internals.measure.tokenization.segmentation import bytes_to_id
+from internals.tokens import token_bytes
 
 if TYPE_CHECKING:
     from internals.models import LoadedModel, ModelHandle
@@ -103,15 +104,17 @@ def word_groups(loaded: LoadedModel) -> dict[str, list[str]]:
     """
     from internals.training.general import world
 
-    whole = [
-        w
-        for w in words(3000)
-        if 4 <= len(w) <= 8 and len(continuation(loaded.tokenizer, f" {w}") or ()) == 1
-    ]
+    whole = [w for w in words(3000) if 4 <= len(w) <= 8 and _is_token(loaded, w)]
     if not loaded.facts.carries_exposure:
         return {ANY: whole}
-    told = [w for w in world()["things"] if len(continuation(loaded.tokenizer, f" {w}") or ()) == 1]
+    told = [w for w in world()["things"] if _is_token(loaded, w)]
     return {UNTOLD: [w for w in whole if w not in world()["things"]], TOLD: told}
+
+
+def _is_token(loaded: LoadedModel, word: str) -> bool:
+    """Whether a word after a blank is one token, and not an unknown one."""
+    ids = continuation(loaded.tokenizer, f" {word}") or []
+    return len(ids) == 1 and token_bytes(loaded.tokenizer, ids[0]).strip() == word.encode()
 
 
 @measurement(files=["data/words/counts.csv", "data/facts/world.yaml"])
