@@ -29,6 +29,13 @@ def test_token_scores_are_the_library_s_loss_in_any_batching(model, budget):
         assert len(scores.log_prob) == len(ids) - 1
 
 
+def test_first_choices_are_those_of_the_full_scores(model):
+    quick = scoring.first_choices(model, SEQUENCES, budget=16)
+    for (log_prob, hits), full in zip(quick, scoring.score_tokens(model, SEQUENCES), strict=True):
+        np.testing.assert_allclose(log_prob, full.log_prob, rtol=1e-4, atol=1e-5)
+        assert hits.tolist() == (full.rank == 0).tolist()
+
+
 def test_rank_entropy_and_top_probability_by_definition(model):
     scores = scoring.score_tokens(model, SEQUENCES[1:2])[0]
     with torch.no_grad():

@@ -82,12 +82,38 @@ def test_fuzz_strings_are_the_same_for_the_same_seed_and_of_their_kind():
     assert all(0x900 <= ord(c) <= 0xDFF for s in one for c in s)
 
 
-def test_two_ways_to_write_an_accent_are_different_tokens():
+def test_texts_that_look_alike_are_compared_with_their_doubles():
     table = coverage.odd_forms(byte_level_bpe()).set_index("form")
-    assert table.loc["precomposed é", "shown"] != table.loc["e and combining accent", "shown"]
-    assert table.loc["e and combining accent", "nfc_changes"]
-    assert not table.loc["full-width letters", "nfc_changes"]
-    assert table.loc["full-width letters", "nfkc_changes"]
+    assert table.loc["precomposed é", "shown"] != table.loc["precomposed é", "double_shown"]
+    doubles = table[table["double"] != ""]
+    assert not doubles["same_ids"].any()
+    assert table.loc["precomposed é", "nfc_joins"]
+    assert not table.loc["full-width letters", "nfc_joins"]
+    assert table.loc["full-width letters", "nfkc_joins"]
+    assert table.loc["flag of two letters", "same_ids"] is None
+    assert coverage.odd_forms(wordpiece()).set_index("form").loc["precomposed é", "same_ids"]
+
+
+def test_every_lost_string_has_one_cause():
+    table = coverage.fuzz(wordpiece(), n_per_kind=60)
+    causes = table[list(coverage.CAUSES)].sum(axis=1)
+    assert causes.tolist() == (table["n"] - table["returned"]).tolist()
+    assert table["unknown token"].sum() > 0
+    assert coverage.fuzz(byte_level_bpe(), n_per_kind=20)[list(coverage.CAUSES)].sum().sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "back", "cause"),
+    [("Cat", "cat", "normaliser"), ("a  b", "a b", "blanks"), ("ab", "a-b", "other")],
+)
+def test_causes_of_a_loss_by_hand(text, back, cause):
+    assert coverage._cause(wordpiece(), text, back) == cause
+
+
+def test_only_byte_tokenizers_have_all_bytes():
+    assert coverage.byte_tokens(byte_level_bpe()) == 256
+    assert coverage.byte_tokens(byte_fallback_bpe()) == 256
+    assert coverage.byte_tokens(wordpiece()) < 100
 
 
 def test_merges_are_applied_by_rank_and_from_the_left():
@@ -140,6 +166,14 @@ def test_a_cut_is_aligned_if_it_leaves_whole_thousands():
         lengths = list(map(int, row.pattern.split("+")))
         expected = {sum(lengths[i:]) for i in range(1, len(lengths))} <= {3}
         assert row.aligned == expected
+
+
+def test_digits_behind_an_unknown_token_are_no_pattern():
+    table = numbers.number_table(word_level(), last=99).set_index(["number", "space"])
+    assert table.loc[(10, True), "pattern"] == "2"
+    assert table.loc[(77, True), "pattern"] == "unknown"
+    assert table.loc[(77, True), "pieces"] == 1
+    assert not table.loc[(77, True), "aligned"]
 
 
 def test_shares_of_patterns_sum_to_one_for_each_length():

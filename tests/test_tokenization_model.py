@@ -78,6 +78,24 @@ def test_divergence_is_zero_where_nothing_changes_and_agrees_with_torch(model):
     assert same["kl_case_bits"].tolist() == pytest.approx([0, 0], abs=1e-9)
 
 
+def test_a_word_in_real_text_is_compared_with_its_form_and_a_control(model):
+    table = casing.pair_in_text(model, byte_level_bpe(), ["on", "sat on"], ("the", "the", "cat"))
+    assert table["kl_form_bits"].tolist() == pytest.approx([0, 0], abs=1e-9)
+    alone = casing.next_token_divergence(model, byte_level_bpe(), ["the", "cat"], ["on"])
+    assert table.loc[0, "kl_other_bits"] == pytest.approx(alone.loc[0, "kl_other_word_bits"])
+
+
+def test_intervals_by_layer_are_over_words():
+    sentences = contexts.sense_sentences()
+    states = np.random.default_rng(0).normal(size=(len(sentences), 2, 16))
+    table = contexts.context_similarity(states, sentences)
+    found = contexts.by_layer(table).set_index(["kind", "layer", "what"])
+    row = found.loc[("two senses", 1, "gap")]
+    own = table[(table["kind"] == "two senses") & (table["layer"] == 1)]["gap"]
+    assert row["value"] == pytest.approx(own.mean())
+    assert row["low"] < row["value"] < row["high"]
+
+
 def test_ids_follow_from_adjacent_characters_for_byte_level_bpe():
     table = contexts.context_ids(byte_level_bpe(), ["cat", "table", "France"])
     report = contexts.prediction_failures(table)
@@ -178,6 +196,51 @@ def test_unigram_bits_are_the_closed_form():
     assert table.loc[0, "used"] == 2
 
 
+def test_equally_large_unigram_models_are_distributions():
+    """With fewer cells than entries the rarer tokens share one; all probabilities add up to one."""
+    from collections import Counter
+
+    model = compare._Unigram(Counter({0: 7, 1: 5, 2: 1}), n_vocab=10, cells=4)
+    total = sum(2 ** -model.bits(token) for token in range(10))
+    assert total == pytest.approx(1)
+    whole = compare._Unigram(Counter({0: 7, 1: 5, 2: 1}), n_vocab=10, cells=None)
+    assert sum(2 ** -whole.bits(token) for token in range(10)) == pytest.approx(1)
+
+
+def test_what_a_tokenizer_drops_is_sent_as_well():
+    """Words keep neither blanks nor unknown words; the code must pay for both."""
+    rival = rivals.train("word", ["the cat sat"] * 9, 60)
+    text = "the  zebra sat"
+    assert compare._gaps(rival, text) == ["", "  ", " ", ""]
+    assert compare._hidden_bits(rival, text, rival.encode(text)) == 8 * (len("zebra") + 1)
+    plain, lossy = (
+        compare.unigram_bits_per_byte([rival], ["the cat sat"] * 9, [t]).loc[0, "bits_per_byte"]
+        for t in ("the cat sat", text)
+    )
+    assert lossy > plain + 3
+    assert not rivals.train("byte-level BPE", TEXT, 300).drops_blanks
+    assert rivals.from_transformers("w", wordpiece()).drops_blanks
+    assert not rivals.from_transformers("b", byte_level_bpe()).drops_blanks
+
+
+def test_a_premium_follows_the_text_on_which_a_tokenizer_was_trained():
+    """Two invented languages with disjoint letters: each is cheap where it was trained."""
+    rows = []
+    for article in range(8):
+        for language, words in (("English", "abab abba baab "), ("Other", "cdcd dccd cddc ")):
+            rows.append((article, language, "Latin", words * 6))
+    parallel = pd.DataFrame(rows, columns=["article", "language", "script", "text"])
+    table = compare.premium_by_training(parallel, 300, n_resamples=50).set_index("trained_on")
+    assert table.loc["English", "value"] > 2
+    assert table.loc["the language", "value"] < 0.5
+
+
+def test_entries_used_are_counted():
+    table = compare.vocabulary_used([rivals.train("byte", TEXT, 256)], ["abba", "c"])
+    assert table.loc[0, "used"] == 3
+    assert table.loc[0, "used_share"] == pytest.approx(3 / 256)
+
+
 def test_larger_vocabularies_compress_the_text_they_were_trained_on():
     table = compare.growth("byte-level BPE", TEXT, TEXT, (260, 300, 400))
     assert table["bytes_per_token"].is_monotonic_increasing
@@ -212,6 +275,24 @@ def test_scores_of_splits_are_those_of_the_library(model):
         assert score.accuracy == pytest.approx(np.mean([hits[new] for _, new in row.kept]))
     canonical = found[found["splits"] == 0]
     assert canonical["accuracy"].tolist() == canonical["accuracy_canonical"].tolist()
+
+
+def test_changes_resample_documents_and_pair_sentences():
+    """Every sentence loses exactly one bit per byte for each cut; two documents."""
+    rows = [
+        (sentence, sentence // 3, cuts, 1.0 + cuts, 0.5 - 0.1 * cuts, 0.5)
+        for sentence in range(6)
+        for cuts in (0, 1, 2)
+    ]
+    columns = [
+        *("sentence", "document", "splits", "bits_per_byte"),
+        *("accuracy", "accuracy_canonical"),
+    ]
+    found = segmentation.changes(pd.DataFrame(rows, columns=columns))
+    loss = segmentation.effect(found, "loss", 2)
+    assert (loss.value, loss.n, loss.unit) == (2.0, 2, "documents")
+    assert segmentation.effect(found, "accuracy", 1).value == pytest.approx(-0.1)
+    assert segmentation.effect(found, "loss", 4) is None
 
 
 def test_kept_tokens_are_the_same_in_both_segmentations():

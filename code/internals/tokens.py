@@ -133,7 +133,7 @@ def pieces(tokenizer: Any, text: str, *, split_special: bool = False) -> list[Pi
     encoding = tokenizer(
         text, add_special_tokens=False, split_special_tokens=split_special
     ).encodings[0]
-    special = set(tokenizer.all_special_ids)
+    _, special = _known(tokenizer)
     return [
         Piece(
             index=i,
@@ -166,12 +166,12 @@ def token_bytes(tokenizer: Any, token_id: int) -> bytes:
 
     A token need not be whole characters: decoding it alone would show ``�`` and lose the bytes.
     """
-    if token_id in tokenizer.all_special_ids:
+    facts, special = _known(tokenizer)
+    if token_id in special:
         return b""
     token = tokenizer.convert_ids_to_tokens(token_id)
     if token is None:  # embedding rows beyond the tokenizer
         return b""
-    facts = _facts_of(tokenizer)
     if facts.byte_level:
         alphabet = byte_alphabet()
         if all(c in alphabet for c in token):
@@ -184,16 +184,16 @@ def token_bytes(tokenizer: Any, token_id: int) -> bytes:
     return token.replace("▁", " ").encode()
 
 
-_FACTS: dict[int, tuple[Any, TokenizerFacts]] = {}
+_KNOWN: dict[int, tuple[Any, TokenizerFacts, frozenset[int]]] = {}
 
 
-def _facts_of(tokenizer: Any) -> TokenizerFacts:
-    """Facts, computed once for each tokenizer object (serialising it is slow)."""
-    held = _FACTS.get(id(tokenizer))
+def _known(tokenizer: Any) -> tuple[TokenizerFacts, frozenset[int]]:
+    """Facts and ids of special tokens, computed once for each tokenizer object (both are slow)."""
+    held = _KNOWN.get(id(tokenizer))
     if held is None or held[0] is not tokenizer:
-        held = (tokenizer, tokenizer_facts(tokenizer))
-        _FACTS[id(tokenizer)] = held
-    return held[1]
+        held = (tokenizer, tokenizer_facts(tokenizer), frozenset(tokenizer.all_special_ids))
+        _KNOWN[id(tokenizer)] = held
+    return held[1:]
 
 
 def display(tokenizer: Any, token_id: int) -> str:

@@ -111,42 +111,48 @@ MONOSPACED = ["DejaVu Sans Mono", "DejaVu Sans"]
 
 def word_oov_curve(table: pd.DataFrame) -> Figure:
     """Unknown words of word-level tokenizers against the size of their vocabulary."""
+    return _by_size(table, "unknown_share", "unknown share of new text", bottom=0)
+
+
+def _by_size(table: pd.DataFrame, column: str, label: str, bottom: float | None = None) -> Figure:
+    """A rate with its interval against the vocabulary on a logarithmic axis."""
     figure, ax = style.figure(height_in=2.7)
-    ax.plot(table["n_vocab"], table["unknown_share"], marker="o")
+    error = _error(table[column], table[f"{column}_low"], table[f"{column}_high"])
+    ax.errorbar(table["n_vocab"], table[column], error, marker="o", capsize=2)
     ax.set_xscale("log")
     ax.set_xticks(table["n_vocab"], [f"{n:,}" for n in table["n_vocab"]])
     ax.minorticks_off()
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(bottom=bottom)
     ax.set_xlabel("vocabulary entries (log scale)")
-    ax.set_ylabel("unknown share of new text")
+    ax.set_ylabel(label)
     return figure
 
 
-def split_accuracy(table: pd.DataFrame) -> Figure:
+def _error(value: pd.Series, low: pd.Series, high: pd.Series) -> Any:
+    """Lengths of error bars; never negative."""
+    return np.clip([value - low, high - value], 0, None)
+
+
+def split_accuracy(changes: pd.DataFrame) -> Figure:
     """Accuracy at tokens that were not cut, before and after others were, by number of cuts."""
     figure, ax = style.figure(height_in=2.7)
-    found = table[table["splits"] > 0].dropna()
-    if found.empty:
-        return figure
-    grouped = found.groupby("splits")
-    for i, (column, label) in enumerate(
-        (("accuracy_canonical", "usual split"), ("accuracy", "some tokens cut"))
-    ):
-        mean, error = grouped[column].mean(), 1.96 * grouped[column].sem()
+    for i, (what, label) in enumerate((("usual", "usual split"), ("cut", "some tokens cut"))):
+        part = changes[changes["what"] == what]
         ax.errorbar(
-            mean.index + 0.06 * (2 * i - 1),
-            mean,
-            error,
+            part["splits"] + 0.06 * (2 * i - 1),
+            part["value"],
+            _error(part["value"], part["low"], part["high"]),
             marker=style.MARKERS[i],
             color=style.CYCLE[i],
             ls=style.DASHES[i],
             label=label,
         )
-    ax.set_xticks(sorted(found["splits"].unique()))
+    ax.set_xticks(sorted(changes["splits"].unique()))
     ax.set_ylim(bottom=0)
-    ax.set_xlabel("tokens cut in two (same bytes)")
+    ax.set_xlabel("extra pieces: tokens cut in two (same bytes)")
     ax.set_ylabel("accuracy at the other tokens")
-    ax.legend()
+    if len(changes):
+        ax.legend(loc="lower left")
     return figure
 
 
@@ -176,7 +182,7 @@ def number_map(table: pd.DataFrame) -> Figure:
     ax.set_xlabel("last two digits")
     ax.set_ylabel("number without its last two digits")
     ax.grid(False)
-    bar = figure.colorbar(image, ticks=range(1, top + 1), label="pieces")
+    bar = figure.colorbar(image, ticks=range(1, max(top, 2) + 1), label="pieces")
     bar.outline.set_visible(False)
     return figure
 
@@ -206,17 +212,36 @@ def pair_cosines(table: pd.DataFrame) -> Figure:
 
 
 def context_layers(table: pd.DataFrame) -> Figure:
-    """How far the two groups of sentences lie apart, layer by layer, by kind of word."""
-    figure, ax = style.figure()
-    for kind, part in table.groupby("kind", sort=False):
-        mean = part.groupby("layer")["gap"].mean()
-        error = part.groupby("layer")["gap"].sem()
-        ax.plot(mean.index, mean, marker="o", label=f"words of {kind}")
-        ax.fill_between(mean.index, mean - 1.96 * error, mean + 1.96 * error, alpha=0.2)
-    ax.axhline(0, color=style.ink().muted, lw=1)
-    ax.set_xlabel("layer (0 is the embedding)")
-    ax.set_ylabel("within-group minus between-group cosine")
-    ax.legend()
+    """Similarity of one word's states in different sentences, and the gap between its groups."""
+    figure, axes = style.figure(1, 2, height_in=2.9)
+    panels = (
+        (axes[0], ("same word", "other words"), "cosine of states"),
+        (axes[1], ("gap",), "within minus between groups"),
+    )
+    for ax, whats, label in panels:
+        for i, kind in enumerate(dict.fromkeys(table["kind"])):
+            for j, what in enumerate(whats):
+                part = table[(table["kind"] == kind) & (table["what"] == what)]
+                ax.plot(
+                    part["layer"],
+                    part["value"],
+                    marker=style.MARKERS[i],
+                    ms=4,
+                    color=style.CYCLE[i] if what != "other words" else style.CONTROL,
+                    ls=style.DASHES[j],
+                    label=f"words of {kind}" if what != "other words" else "other words",
+                )
+                if what != "other words":
+                    ax.fill_between(
+                        part["layer"], part["low"], part["high"], alpha=0.2, color=style.CYCLE[i]
+                    )
+        ax.axhline(0, color=style.ink().muted, lw=1)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.set_xlabel("layer (0: embedding)")
+        ax.set_ylabel(label)
+    handles, labels = axes[0].get_legend_handles_labels()
+    kept = dict(zip(labels, handles, strict=True))
+    figure.legend(kept.values(), kept.keys(), loc="outside upper center", ncols=3)
     return figure
 
 
@@ -224,7 +249,7 @@ def rate_bars(table: pd.DataFrame, rate: str) -> Figure:
     """One rate of every tokenizer with its interval."""
     part = table[table["rate"] == rate].sort_values("value")
     figure, ax = style.figure(height_in=0.4 * len(part) + 0.9)
-    error = np.clip([part["value"] - part["low"], part["high"] - part["value"]], 0, None)
+    error = _error(part["value"], part["low"], part["high"])
     ax.barh(part["tokenizer"], part["value"], xerr=error, height=0.6, ecolor=style.ink().text)
     ax.set_xlabel(rate)
     ax.grid(axis="y", visible=False)
@@ -237,30 +262,22 @@ def premium_dots(table: pd.DataFrame) -> Figure:
     own = table[table["tokenizer"] == names[0]].sort_values("value")
     figure, ax = style.figure(height_in=0.28 * len(own) + 1.0)
     y = np.arange(len(own))
-    error = np.clip([own["value"] - own["low"], own["high"] - own["value"]], 0, None)
+    error = _error(own["value"], own["low"], own["high"])
     ax.errorbar(own["value"], y, xerr=error, fmt="o", label=f"tokens of {names[0]}")
     ax.plot(own["bytes_ratio"], y, "x", color=style.CYCLE[1], label="bytes")
     ax.axvline(1, color=style.ink().muted, lw=1)
     ax.set_yticks(y, [f"{r.language} ({r.script})" for r in own.itertuples()])
-    ax.set_xscale("log")
-    ax.set_xlabel("ratio to English for the same articles (log scale)")
+    _ratio_axis(ax)
     ax.legend(loc="lower right")
     return figure
 
 
 def growth_curve(table: pd.DataFrame) -> Figure:
     """Bytes per token against the size of the vocabulary."""
-    figure, ax = style.figure()
-    ax.plot(table["n_vocab"], table["bytes_per_token"], marker="o")
-    ax.set_xscale("log")
-    ax.set_xticks(table["n_vocab"], [f"{n:,}" for n in table["n_vocab"]])
-    ax.minorticks_off()
-    ax.set_xlabel("vocabulary entries (log scale)")
-    ax.set_ylabel("bytes per token on held-out text")
-    return figure
+    return _by_size(table, "bytes_per_token", "bytes per token on held-out text")
 
 
-def split_effect(table: pd.DataFrame) -> Figure:
+def split_effect(table: pd.DataFrame, changes: pd.DataFrame) -> Figure:
     """Change of the loss by the number of forced splits; one dot a sentence, mean with interval."""
     figure, ax = style.figure()
     if table.empty:  # a vocabulary without another way to write its words
@@ -271,10 +288,42 @@ def split_effect(table: pd.DataFrame) -> Figure:
     for n in change.columns:
         x = n + rng.uniform(-0.15, 0.15, len(change))
         ax.plot(x, change[n], ".", ms=2.5, alpha=0.25, color=style.CYCLE[0])
-        mean, error = change[n].mean(), 1.96 * change[n].sem()
-        ax.errorbar(n, mean, yerr=error, fmt="D", color=style.CYCLE[1], zorder=3)
+    loss = changes[changes["what"] == "loss"]
+    error = _error(loss["value"], loss["low"], loss["high"])
+    ax.errorbar(loss["splits"], loss["value"], error, fmt="D", color=style.CYCLE[1], zorder=3)
     ax.axhline(0, color=style.ink().muted, lw=1)
     ax.set_xticks(list(change.columns))
-    ax.set_xlabel("tokens cut in two (same bytes)")
+    ax.set_xlabel("extra pieces: tokens cut in two (same bytes)")
     ax.set_ylabel("change of the loss (bits per byte)")
     return figure
+
+
+def premium_by_training(table: pd.DataFrame) -> Figure:
+    """Premiums under a tokenizer trained on English and under one trained on the language."""
+    order = table[table["trained_on"] == "English"].sort_values("value")["language"]
+    figure, ax = style.figure(height_in=0.24 * len(order) + 1.0)
+    for i, (name, part) in enumerate(table.groupby("trained_on", sort=False)):
+        part = part.set_index("language").loc[order]
+        ax.errorbar(
+            part["value"],
+            np.arange(len(part)),
+            xerr=_error(part["value"], part["low"], part["high"]),
+            fmt=style.MARKERS[i],
+            color=style.CYCLE[i],
+            label=f"trained on {name}",
+        )
+    ax.axvline(1, color=style.ink().muted, lw=1)
+    ax.set_yticks(np.arange(len(order)), [f"{x}" for x in order])
+    _ratio_axis(ax)
+    ax.legend(loc="lower right")
+    return figure
+
+
+def _ratio_axis(ax: Any) -> None:
+    """A logarithmic axis of ratios with plain numbers."""
+    ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    ticks = [t for t in (0.25, 0.5, 1, 2, 4, 8, 16, 32) if low <= t <= high]
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.minorticks_off()
+    ax.set_xlabel("ratio to English for the same articles (log scale)")

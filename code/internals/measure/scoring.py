@@ -85,6 +85,30 @@ def score_tokens(
     return [scores for scores in found if scores is not None]
 
 
+def first_choices(
+    model: Any, sequences: Sequence[Sequence[int]], budget: int = 4096
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Natural log-probability of every token but the first, and whether it was the first choice.
+
+    Two arrays ``(seq - 1,)`` for each sequence; only these numbers are formed, which is much faster
+    than :func:`score_tokens`.
+    """
+    import torch
+
+    found: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0), np.empty(0, bool))] * len(sequences)
+    for group in batches([len(s) for s in sequences], budget):
+        ids = padded([sequences[i] for i in group], model.device)
+        with torch.inference_mode():
+            logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
+            taken = logits.gather(-1, ids[:, 1:, None]).squeeze(-1)
+            hits = (taken >= logits.max(-1).values).cpu().numpy()
+            values = (taken - logits.logsumexp(-1)).cpu().numpy()
+        for row, i in enumerate(group):
+            n = len(sequences[i]) - 1
+            found[i] = values[row, :n], hits[row, :n]
+    return found
+
+
 def mean_surprisal(
     model: Any,
     heads: Sequence[Sequence[int]],

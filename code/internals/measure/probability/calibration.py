@@ -94,7 +94,8 @@ def overview(sets: dict[str, Calibration]) -> pd.DataFrame:
         errors = found.errors.set_index("bins")
         n, unit = found.accuracy.n, found.accuracy.unit
         wide, mass = (_estimate(errors.loc[kind], n, unit) for kind in KINDS)
-        null = stats.Estimate(*errors.loc[KINDS[0], ["null", "null_low", "null_high"]], n, unit, "")
+        centre, low, high = errors.loc[KINDS[0], ["null", "null_low", "null_high"]].tolist()
+        null = stats.Estimate(centre, low, high, n, unit, "simulation")
         rows.append(
             {
                 "set": name,

@@ -135,7 +135,7 @@ def typed_special_tokens(tokenizer: Any) -> pd.DataFrame:
                 "id": tokenizer.convert_tokens_to_ids(token),
                 "default_ids": tuple(p.id for p in default),
                 "becomes_special": any(p.special for p in default),
-                "plain_pieces": " | ".join(p.shown for p in plain),
+                "plain_pieces": " | ".join(p.shown or p.token for p in plain),
                 "n_plain": len(plain),
             }
         )

@@ -132,6 +132,36 @@ def next_token_divergence(
     return pd.DataFrame(rows, columns=["word", "kl_case_bits", "kl_other_word_bits"])
 
 
+def pair_in_text(
+    model: Any, tokenizer: Any, beginnings: list[str], words: tuple[str, str, str]
+) -> pd.DataFrame:
+    """Next-token distributions after one word in real text, and after two others in its place.
+
+    Args:
+        beginnings: texts that end where the first of ``words`` stood.
+        words: the word itself, its other form, and a different word as control.
+
+    Returns:
+        ``kl_form_bits`` and ``kl_other_bits``: Kullback-Leibler divergence from the distribution
+        after the word to those after its form and after the control; one row a beginning.
+    """
+    rows = []
+    for start in range(0, len(beginnings), _BATCH):
+        part = beginnings[start : start + _BATCH]
+        own, form, other = (
+            next_log_probs(model, tokenizer, [f"{b} {word}" for b in part]) for word in words
+        )
+        rows += [
+            (_kl_bits(o[None], f[None]), _kl_bits(o[None], x[None]))
+            for o, f, x in zip(own, form, other, strict=True)
+        ]
+    return pd.DataFrame(rows, columns=["kl_form_bits", "kl_other_bits"])
+
+
+_BATCH = 16
+"""Texts whose distributions are held at once."""
+
+
 def _kl_bits(first: np.ndarray, second: np.ndarray) -> float:
     """Mean KL divergence in bits of rows of natural log-probabilities ``(context, vocab)``."""
     return float((np.exp(first) * (first - second)).sum(1).mean() / np.log(2))

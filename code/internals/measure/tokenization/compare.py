@@ -138,44 +138,99 @@ def _bytes(parallel: pd.DataFrame, language: str) -> int:
 
 
 def unigram_bits_per_byte(
-    rivals: Sequence[Rival], train: Sequence[str], test: Sequence[str]
+    rivals: Sequence[Rival], train: Sequence[str], test: Sequence[str], cells: int | None = None
 ) -> pd.DataFrame:
     """Held-out bits per byte of a unigram model over each tokenizer's tokens.
 
     A shorter text is not a better one: fewer tokens each cost more bits. The unigram model puts
-    both on one scale. Add-one smoothing over the vocabulary, so larger vocabularies pay for their
-    unused entries; an unknown token is spelt out in 8 bits per byte of the *word* it hides.
-
-    Tokenizers that drop blanks (WordPiece, words) are let off their bits, which flatters them.
+    both on one scale. It has at most ``cells`` probabilities, with add-one smoothing: the commonest
+    tokens have one each, the others share the last (None: one for every token). What a tokenizer
+    leaves out is sent as well, so that every code could be told back: the bytes that an unknown
+    token hides (8 bits each and an end mark), and the blanks between tokens where they are in none
+    (a unigram model of the gaps). What a normaliser changes is not counted.
 
     Columns: ``tokenizer``, ``document``, ``n_vocab``, ``used`` (entries that occur in ``train``),
     ``bits_per_byte``, ``bytes``, ``unknown``; one row for each test document.
     """
     rows = []
     for rival in rivals:
-        counts: Counter[int] = Counter()
-        for text in train:
-            counts.update(rival.encode(text))
-        total = sum(counts.values()) + rival.n_vocab
+        counts = Counter(i for text in train for i in rival.encode(text))
+        model = _Unigram(counts, rival.n_vocab, cells)
+        gaps: Counter[str] = Counter()
+        if rival.drops_blanks:
+            gaps.update(gap for text in train for gap in _gaps(rival, text))
         for number, text in enumerate(test):
             ids = rival.encode(text)
-            bits = -sum(math.log2((counts[i] + 1) / total) for i in ids)
+            bits = sum(map(model.bits, ids)) + _hidden_bits(rival, text, ids)
+            if rival.drops_blanks:
+                bits += _gap_bits(gaps, _gaps(rival, text))
             n_bytes = len(text.encode())
-            unknown = 0 if rival.unknown is None else ids.count(rival.unknown)
-            # What an UNK hides must be sent as well: the mean bytes of a word for each.
-            hidden = 8 * unknown * n_bytes / max(len(text.split()), 1)
             rows.append(
                 {
                     "tokenizer": rival.name,
                     "document": number,
                     "n_vocab": rival.n_vocab,
                     "used": len(counts),
-                    "bits_per_byte": (bits + hidden) / n_bytes,
+                    "bits_per_byte": bits / n_bytes,
                     "bytes": n_bytes,
-                    "unknown": unknown,
+                    "unknown": 0 if rival.unknown is None else ids.count(rival.unknown),
                 }
             )
     return pd.DataFrame(rows)
+
+
+class _Unigram:
+    """Add-one smoothed probabilities of single tokens, in at most ``cells`` cells."""
+
+    def __init__(self, counts: Counter[int], n_vocab: int, cells: int | None) -> None:
+        whole = cells is None or n_vocab <= cells
+        own = n_vocab if whole else (cells or 1) - 1
+        self.counts = dict(counts.most_common(own))
+        self.total = sum(counts.values()) + (n_vocab if whole else own + 1)
+        self.whole = whole
+        left_out = sum(counts.values()) - sum(self.counts.values())
+        self.rest = (left_out + 1) / max(n_vocab - own, 1)
+
+    def bits(self, token: int) -> float:
+        """Surprisal of a token."""
+        if self.whole or token in self.counts:
+            return -math.log2((self.counts.get(token, 0) + 1) / self.total)
+        return -math.log2(self.rest / self.total)
+
+
+def _hidden_bits(rival: Rival, text: str, ids: Sequence[int]) -> float:
+    """Bits for what unknown tokens hide: 8 for each byte and for each end."""
+    if rival.unknown is None or rival.spans is None or rival.unknown not in ids:
+        return 0.0
+    spans = [s for i, s in zip(ids, rival.spans(text), strict=True) if i == rival.unknown]
+    return 8.0 * sum(len(text[a:b].encode()) + 1 for a, b in spans)
+
+
+def _gaps(rival: Rival, text: str) -> list[str]:
+    """Characters between neighbouring tokens, and before the first and after the last."""
+    assert rival.spans is not None
+    spans = rival.spans(text)
+    edges = [0, *(b for _, b in spans)], [*(a for a, _ in spans), len(text)]
+    return [text[a:b] for a, b in zip(*edges, strict=True)]
+
+
+def _gap_bits(seen: Counter[str], gaps: Sequence[str]) -> float:
+    """Unigram code of the gaps; one never seen is spelt after an escape."""
+    total = sum(seen.values()) + len(seen) + 1
+    bits = 0.0
+    for gap in gaps:
+        bits -= math.log2((seen[gap] + 1) / total)
+        bits += 0.0 if seen[gap] else 8.0 * (len(gap.encode()) + 1)
+    return bits
+
+
+def vocabulary_used(rivals: Sequence[Rival], documents: Sequence[str]) -> pd.DataFrame:
+    """``tokenizer``, ``n_vocab``, ``used`` (entries that occur in the text), ``used_share``."""
+    rows = []
+    for rival in rivals:
+        used = len({i for text in documents for i in rival.encode(text)})
+        rows.append((rival.name, rival.n_vocab, used, used / rival.n_vocab))
+    return pd.DataFrame(rows, columns=["tokenizer", "n_vocab", "used", "used_share"])
 
 
 def growth(
@@ -184,25 +239,68 @@ def growth(
     """Compression against vocabulary size: one tokenizer trained for each size.
 
     Columns: ``vocab_size``, ``n_vocab``, ``bytes_per_token`` on ``test``, ``gain`` (factor over
-    the size before), ``unknown_share``, ``embedding_rows_per_byte`` (entries paid for each byte
-    per token gained).
+    the size before), ``unknown_share``, each with ``_low`` and ``_high`` (bootstrap over
+    documents), ``n`` (documents).
     """
     from internals.measure.tokenization.rivals import train as train_rival
 
     rows: list[dict[str, float]] = []
+    n_bytes = np.array([len(text.encode()) for text in test])
+    before: np.ndarray | None = None
     for size in sizes:
         rival = train_rival(train_kind, train, size)
         ids = [rival.encode(text) for text in test]
-        tokens = sum(map(len, ids))
-        unknown = 0 if rival.unknown is None else sum(i.count(rival.unknown) for i in ids)
-        value = sum(len(text.encode()) for text in test) / tokens
-        rows.append(
-            {
-                "vocab_size": size,
-                "n_vocab": rival.n_vocab,
-                "bytes_per_token": value,
-                "gain": value / rows[-1]["bytes_per_token"] if rows else math.nan,
-                "unknown_share": unknown / tokens,
+        tokens = np.array([len(i) for i in ids])
+        unknown = np.array([0 if rival.unknown is None else i.count(rival.unknown) for i in ids])
+        row: dict[str, float] = {"vocab_size": size, "n_vocab": rival.n_vocab, "n": len(test)}
+        pairs = {
+            "bytes_per_token": (n_bytes, tokens),
+            "unknown_share": (unknown, tokens),
+            "gain": (before, tokens),
+        }
+        for name, (top, bottom) in pairs.items():
+            found = {"value": math.nan, "low": math.nan, "high": math.nan}
+            if top is not None:
+                found = ratio_interval(top, bottom, 2000, 0)
+            row |= {
+                name: found["value"],
+                f"{name}_low": found["low"],
+                f"{name}_high": found["high"],
             }
-        )
+        rows.append(row)
+        before = tokens
+    return pd.DataFrame(rows)
+
+
+def premium_by_training(
+    parallel: pd.DataFrame, vocab_size: int, n_resamples: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """Is a premium the language's or the training text's? One tokenizer trained on each.
+
+    Byte-level BPE of one size is trained on every other article in English, and on the same
+    articles in each language; both are asked for the premium over English on the other articles.
+
+    Columns: ``language``, ``script``, ``trained_on`` (English, the language), ``value``, ``low``,
+    ``high``, ``n`` (articles).
+    """
+    from internals.measure.tokenization.rivals import train as train_rival
+
+    texts = {key: part.set_index("article")["text"] for key, part in parallel.groupby("language")}
+    scripts = parallel.groupby("language")["script"].first()
+    english = texts["English"]
+    on_english = train_rival("byte-level BPE", list(english.iloc[0::2]), vocab_size)
+    rows = []
+    for language, own in texts.items():
+        if language == "English":
+            continue
+        asked = [a for a in english.index[1::2] if a in own.index]
+        on_own = train_rival("byte-level BPE", list(own.iloc[0::2]), vocab_size)
+        for name, rival in (("English", on_english), ("the language", on_own)):
+            top, bottom = (
+                np.array([len(rival.encode(of[a])) for a in asked]) for of in (own, english)
+            )
+            estimate = ratio_interval(top, bottom, n_resamples, seed)
+            rows.append(
+                {"language": language, "script": scripts[language], "trained_on": name} | estimate
+            )
     return pd.DataFrame(rows)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from internals import stats
 from internals.tokens import pieces
 
 FRAMES: tuple[tuple[str, str], ...] = (
@@ -234,6 +235,22 @@ def context_similarity(states: np.ndarray, sentences: pd.DataFrame) -> pd.DataFr
                 }
             )
     return pd.DataFrame(rows)
+
+
+def by_layer(table: pd.DataFrame) -> pd.DataFrame:
+    """Means over words with bootstrap intervals, from :func:`context_similarity`.
+
+    Columns: ``kind``, ``layer``, ``what`` (``gap``; ``same word``: mean cosine of its states in
+    different sentences; ``other words``), ``value``, ``low``, ``high``.
+    """
+    rows = []
+    same = table.assign(**{"same word": (table["within"] + table["between"]) / 2})
+    same = same.rename(columns={"other_words": "other words"})
+    for (kind, layer), part in same.groupby(["kind", "layer"], sort=False):
+        for what in ("gap", "same word", "other words"):
+            found = stats.bootstrap_ci(part[what].to_numpy(), unit="words")
+            rows.append((kind, layer, what, found.value, found.low, found.high))
+    return pd.DataFrame(rows, columns=["kind", "layer", "what", "value", "low", "high"])
 
 
 def _mean_pair(x: np.ndarray) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from internals.measure.tokenization.breakdown import decode, has_unknown
-from internals.tokens import pieces
+from internals.tokens import Piece, pieces, token_bytes, tokenizer_facts
 
 RANGES: dict[str, tuple[tuple[int, int], ...]] = {
     "ASCII": ((0x20, 0x7E),),
@@ -43,12 +43,16 @@ def fuzz(tokenizer: Any, n_per_kind: int = 1000, seed: int = 0) -> pd.DataFrame:
 
     Columns: ``kind``, ``n``, ``returned`` (decode(encode(s)) == s), ``same_bytes`` (the tokens'
     bytes are the text's, one prefix space aside), ``unknown`` (strings with an UNK token),
-    ``tokens_per_character``, ``example`` (a shortest string that did not come back, or "").
+    ``tokens_per_character``, ``example`` (a shortest string that did not come back, or ""), one
+    column for each of :data:`CAUSES` (strings that did not come back, by the first cause that
+    applies), ``tidied`` (strings that the option to tidy up blanks would change).
     """
+    # The library tidies up for all algorithms but this one.
+    tidies = tokenizer_facts(tokenizer).algorithm != "BPE"
     rows = []
     for kind in RANGES:
         strings = random_strings(kind, n_per_kind, seed)
-        outcomes = [_outcome(tokenizer, text) for text in strings]
+        outcomes = [_outcome(tokenizer, text, tidies) for text in strings]
         lost = [s for s, o in zip(strings, outcomes, strict=True) if not o["returned"]]
         frame = pd.DataFrame(outcomes)
         rows.append(
@@ -60,62 +64,112 @@ def fuzz(tokenizer: Any, n_per_kind: int = 1000, seed: int = 0) -> pd.DataFrame:
                 "unknown": int(frame["unknown"].sum()),
                 "tokens_per_character": frame["tokens"].sum() / frame["characters"].sum(),
                 "example": min(lost, key=len, default=""),
+                **{cause: int((frame["cause"] == cause).sum()) for cause in CAUSES},
+                "tidied": int(frame["tidied"].sum()),
             }
         )
     return pd.DataFrame(rows)
 
 
-def _outcome(tokenizer: Any, text: str) -> dict[str, Any]:
+def _outcome(tokenizer: Any, text: str, tidies: bool) -> dict[str, Any]:
     found = pieces(tokenizer, text, split_special=True)
     ids = [p.id for p in found]
     raw = b"".join(p.raw for p in found)
+    back = decode(tokenizer, ids)
+    unknown = has_unknown(tokenizer) and tokenizer.unk_token_id in ids
     return {
-        "returned": decode(tokenizer, ids) == text,
+        "returned": back == text,
         "same_bytes": raw in (text.encode(), b" " + text.encode()),
-        "unknown": has_unknown(tokenizer) and tokenizer.unk_token_id in ids,
+        "unknown": unknown,
+        "cause": ""
+        if back == text
+        else "unknown token"
+        if unknown
+        else _cause(tokenizer, text, back),
+        "tidied": tidies
+        and tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=True)
+        != back,
         "tokens": len(ids),
         "characters": len(text),
     }
 
 
-FORMS: tuple[tuple[str, str, str], ...] = (
-    ("precomposed é", "caf\u00e9", "NFC"),
-    ("e and combining accent", "cafe\u0301", "NFD"),
-    ("full-width letters", "\uff34\uff48\uff45", "NFKC folds them"),
-    ("ligature fi", "\ufb01sh", "NFKC splits it"),
-    ("family emoji with joiners", "\U0001f468\u200d\U0001f469\u200d\U0001f467", "one glyph"),
-    ("flag of two letters", "\U0001f1eb\U0001f1f7", "one glyph"),
-    ("thumb with skin tone", "\U0001f44d\U0001f3fd", "one glyph"),
-    ("zero-width space", "zero\u200bwidth", "invisible"),
-    ("no-break space", "no\u00a0break", "looks like a space"),
-    ("Cyrillic look-alike", "P\u0430ris", "looks like Paris"),
-    ("right-to-left mark", "abc\u200fdef", "invisible"),
+CAUSES = ("unknown token", "normaliser", "blanks", "other")
+"""Why a string does not come back: a piece that the vocabulary lacks, a character that the
+normaliser replaces before the cut, blanks that are dropped, joined or added, anything else."""
+
+
+def _cause(tokenizer: Any, text: str, back: str) -> str:
+    """The first of the later :data:`CAUSES` that explains ``back``."""
+    if normalised(tokenizer, text).split() != text.split():
+        return "normaliser"
+    return "blanks" if "".join(back.split()) == "".join(text.split()) else "other"
+
+
+def normalised(tokenizer: Any, text: str) -> str:
+    """The text after the tokenizer's normaliser; signs that stand for a blank are blanks again."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    step = getattr(backend, "normalizer", None)
+    return text if step is None else str(step.normalize_str(text)).replace("\u2581", " ")
+
+
+def byte_tokens(tokenizer: Any) -> int:
+    """How many of the 256 bytes are a token of their own."""
+    single = (token_bytes(tokenizer, i) for i in range(len(tokenizer)))
+    return len({raw for raw in single if len(raw) == 1})
+
+
+FORMS: tuple[tuple[str, str, str, str], ...] = (
+    ("precomposed é", "caf\u00e9", "cafe\u0301", "NFC makes both one"),
+    ("full-width letters", "\uff34\uff48\uff45", "The", "NFKC makes both one"),
+    ("ligature fi", "\ufb01sh", "fish", "NFKC makes both one"),
+    ("zero-width space", "zero\u200bwidth", "zerowidth", "invisible"),
+    ("no-break space", "no\u00a0break", "no break", "NFKC makes both one"),
+    ("Cyrillic look-alike", "P\u0430ris", "Paris", "another letter"),
+    ("right-to-left mark", "abc\u200fdef", "abcdef", "invisible"),
+    ("family emoji with joiners", "\U0001f468\u200d\U0001f469\u200d\U0001f467", "", "one sign"),
+    ("flag of two letters", "\U0001f1eb\U0001f1f7", "", "one sign"),
+    ("thumb with skin tone", "\U0001f44d\U0001f3fd", "", "one sign"),
 )
-"""Texts that look alike or are one sign to a reader: name, text, remark."""
+"""Texts that look alike, or are one sign to a reader: name, text, its double (or ""), remark."""
 
 
 def odd_forms(tokenizer: Any) -> pd.DataFrame:
     """What becomes of each of :data:`FORMS`.
 
-    Columns: ``form``, ``text``, ``remark``, ``characters``, ``bytes``, ``tokens``, ``shown``,
-    ``nfc_changes`` and ``nfkc_changes`` (whether Unicode's normal form is another string),
-    ``returned``.
+    Columns: ``form``, ``text``, ``double``, ``remark``, ``characters``, ``bytes``, ``tokens``,
+    ``shown``, ``double_shown``, ``same_ids`` (as the double; None without one), ``nfc_joins`` and
+    ``nfkc_joins`` (whether Unicode's normal form makes text and double one string), ``returned``.
     """
     rows = []
-    for name, text, remark in FORMS:
+    for name, text, double, remark in FORMS:
         found = pieces(tokenizer, text, split_special=True)
+        other = pieces(tokenizer, double, split_special=True) if double else []
+        ids = [p.id for p in found]
+        nfc, nfkc = (
+            bool(double) and unicodedata.normalize(f, text) == unicodedata.normalize(f, double)
+            for f in ("NFC", "NFKC")
+        )
         rows.append(
             {
                 "form": name,
                 "text": text,
+                "double": double,
                 "remark": remark,
                 "characters": len(text),
                 "bytes": len(text.encode()),
                 "tokens": len(found),
-                "shown": " | ".join(p.shown for p in found),
-                "nfc_changes": unicodedata.normalize("NFC", text) != text,
-                "nfkc_changes": unicodedata.normalize("NFKC", text) != text,
-                "returned": decode(tokenizer, [p.id for p in found]) == text,
+                "shown": shown(found),
+                "double_shown": shown(other),
+                "same_ids": ids == [p.id for p in other] if double else None,
+                "nfc_joins": nfc,
+                "nfkc_joins": nfkc,
+                "returned": decode(tokenizer, ids) == text,
             }
         )
     return pd.DataFrame(rows)
+
+
+def shown(found: list[Piece]) -> str:
+    """Pieces with bars between them; an unknown token by its name."""
+    return " | ".join(p.shown or p.token for p in found)

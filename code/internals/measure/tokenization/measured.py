@@ -5,8 +5,10 @@ The work is done by the other modules of this folder, which take plain tokenizer
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from internals.measure.tokenization import (
     rivals,
     segmentation,
 )
+from internals.measure.windows import documents
 from internals.models import ModelHandle
 from internals.models.resolve import tokenizer_file
 from internals.paths import DATA
@@ -55,15 +58,14 @@ def held_out(kind: str | None = None) -> pd.DataFrame:
     return table if kind is None else table[table["kind"] == kind].reset_index(drop=True)
 
 
-def sentences(kind: str, n: int) -> list[str]:
-    """Up to ``n`` sentences of 40 to 160 characters, at most three from one document."""
-    import re
-
-    found: list[str] = []
-    for text in held_out(kind)["text"]:
+def sentences(n: int) -> tuple[list[str], list[int]]:
+    """Up to ``n`` sentences of 40 to 160 characters, at most eight from one document, and the
+    number of the document of each; documents are stories and expository prose in turn."""
+    found: list[tuple[str, int]] = []
+    for number, text in enumerate(documents()):
         parts = re.split(r"(?<=[.!?])\s+", text.replace("\n", " "))
-        found += [p for p in parts if 40 <= len(p) <= 160][:6]
-    return found[:n]
+        found += [(p, number) for p in parts if 40 <= len(p) <= 160][:8]
+    return [text for text, _ in found[:n]], [number for _, number in found[:n]]
 
 
 @measurement
@@ -108,6 +110,12 @@ def fuzz(model: ModelHandle, n_per_kind: int = 1000, seed: int = 0) -> pd.DataFr
 
 
 @measurement
+def byte_tokens(model: ModelHandle) -> int:
+    """Bytes that are a token of their own"""
+    return coverage.byte_tokens(model.loaded().tokenizer)
+
+
+@measurement
 def odd_forms(model: ModelHandle) -> pd.DataFrame:
     """Look-alikes and invisible characters"""
     return coverage.odd_forms(model.loaded().tokenizer)
@@ -128,12 +136,13 @@ MERGED = (" kingdom", " unhappiness", " quixotic")
 def merge_paths(model: ModelHandle, words: tuple[str, ...] = MERGED) -> pd.DataFrame:
     """Merges of some words, step by step
 
-    Columns: ``word``, ``step``, ``rank``, ``symbols``; empty for a tokenizer without merges.
+    Columns: ``word``, ``step``, ``rank``, ``symbols``, ``agrees`` (the path ends at the library's
+    tokens); empty for a tokenizer without merges.
     """
     tokenizer = model.loaded().tokenizer
     found = {word: merges.word_path(tokenizer, word) for word in words}
     parts = [t.assign(word=word.strip()) for word, t in found.items() if t is not None]
-    columns = ["word", "step", "rank", "symbols"]
+    columns = ["word", "step", "rank", "symbols", "agrees"]
     return pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
 
 
@@ -170,6 +179,28 @@ def case_divergence(model: ModelHandle, n_words: int = 200) -> pd.DataFrame:
     loaded = model.loaded()
     chosen = words(effort.units(loaded.facts, n_words, least=60))
     return casing.next_token_divergence(loaded.model, loaded.tokenizer, chosen, list(CONTEXTS))
+
+
+PAIR = ("the", "The", "a")
+"""The word of the question, its other form, and a different word as control."""
+
+
+@measurement(files=[HELD_OUT])
+def pair_in_text(model: ModelHandle, n: int = 120) -> pd.DataFrame:
+    """Next-token distributions after "the", "The" and another word in held-out text
+
+    Columns: ``document``, ``kl_form_bits``, ``kl_other_bits``.
+    """
+    loaded = model.loaded()
+    found: list[tuple[int, str]] = []
+    for number, text in enumerate(documents()):
+        plain = " ".join(text.split())
+        places = [m.start() for m in re.finditer(r"(?<=[a-z]) the (?=[a-z])", plain)]
+        # Far enough into the document for a context, and no more than the model can hold.
+        found += [(number, plain[max(0, p - 160) : p]) for p in places if p > 80][:2]
+    found = found[: effort.units(loaded.facts, n, least=40)]
+    table = casing.pair_in_text(loaded.model, loaded.tokenizer, [t for _, t in found], PAIR)
+    return table.assign(document=[number for number, _ in found])
 
 
 @measurement(files=[WORDS])
@@ -239,12 +270,18 @@ def halves(kind: str = "stories") -> tuple[list[str], list[str]]:
 
 def all_rivals(model: ModelHandle, vocab_size: int, others: tuple[Path, ...]) -> list[rivals.Rival]:
     """The model's own tokenizer, ready-made ones, and rivals trained on one half of the text."""
-    train, _ = halves()
     return [
         own_rival(model),
         *(rivals.from_file(file) for file in others),
-        *(rivals.train(kind, train, vocab_size) for kind in rivals.KINDS),
+        *_trained(vocab_size),
     ]
+
+
+@functools.cache
+def _trained(vocab_size: int) -> tuple[rivals.Rival, ...]:
+    """Rivals of every kind, trained once in a process."""
+    train, _ = halves()
+    return tuple(rivals.train(kind, train, vocab_size) for kind in rivals.KINDS)
 
 
 RIVAL_SIZE = 4096
@@ -264,9 +301,19 @@ def rival_rates(
 def rival_bits(
     model: ModelHandle, others: tuple[Path, ...] = (), vocab_size: int = RIVAL_SIZE
 ) -> pd.DataFrame:
-    """Bits per byte of a unigram model under each tokenizer"""
+    """Bits per byte of equally large unigram models under each tokenizer"""
     train, test = halves()
-    return compare.unigram_bits_per_byte(all_rivals(model, vocab_size, others), train, test)
+    found = all_rivals(model, vocab_size, others)
+    return compare.unigram_bits_per_byte(found, train, test, cells=vocab_size)
+
+
+@measurement(files=[HELD_OUT])
+def rival_vocabularies(
+    model: ModelHandle, others: tuple[Path, ...] = (), vocab_size: int = RIVAL_SIZE
+) -> pd.DataFrame:
+    """Entries of each tokenizer that occur in the text"""
+    _, test = halves()
+    return compare.vocabulary_used(all_rivals(model, vocab_size, others), test)
 
 
 @measurement(files=[HELD_OUT, PARALLEL])
@@ -277,27 +324,36 @@ def premiums(model: ModelHandle, others: tuple[Path, ...] = ()) -> pd.DataFrame:
     return compare.premiums([own_rival(model), *map(rivals.from_file, others), byte], table)
 
 
+@measurement(files=[PARALLEL])
+def premium_by_training(vocab_size: int = 1024) -> pd.DataFrame:
+    """Premiums under tokenizers trained on English and on the language itself"""
+    table = pd.read_csv(DATA / "parallel" / "udhr.tsv", sep="\t", keep_default_na=False)
+    return compare.premium_by_training(table, vocab_size)
+
+
 @measurement(files=[HELD_OUT])
-def oov_by_size(sizes: tuple[int, ...] = (500, 1000, 2000, 4000, 8000)) -> pd.DataFrame:
+def oov_by_size(sizes: tuple[int, ...] = (256, 512, 1024, 2048, 4096)) -> pd.DataFrame:
     """Unknown words of word-level tokenizers by vocabulary size"""
     train, test = halves()
     return compare.growth("word", train, test, sizes)
 
 
 @measurement(files=[HELD_OUT])
-def growth(sizes: tuple[int, ...] = (300, 500, 1000, 2000, 4000, 8000)) -> pd.DataFrame:
+def growth(sizes: tuple[int, ...] = (256, 512, 1024, 2048, 4096)) -> pd.DataFrame:
     """Compression of byte-level BPE by vocabulary size"""
     train, test = halves()
     return compare.growth("byte-level BPE", train, test, sizes)
 
 
 @measurement(files=[HELD_OUT])
-def forced_splits(model: ModelHandle, n_sentences: int = 600, seed: int = 0) -> pd.DataFrame:
+def forced_splits(model: ModelHandle, n_sentences: int = 540, seed: int = 0) -> pd.DataFrame:
     """Loss of the same bytes under forced splits"""
     loaded = model.loaded()
+    texts, documents = sentences(effort.units(loaded.facts, n_sentences, least=150))
     table = segmentation.split_sentences(
         loaded.tokenizer,
-        sentences("stories", effort.units(loaded.facts, n_sentences, least=150)),
+        texts,
+        documents=documents,
         seed=seed,
         longest=loaded.facts.context_length - 1,
     )

@@ -6,25 +6,35 @@ from typing import Any
 
 import pandas as pd
 
+from internals.measure.tokenization.breakdown import has_unknown
 from internals.tokens import pieces
 
 
 def split_number(tokenizer: Any, text: str, *, space: bool) -> tuple[str, ...]:
     """The digit groups into which a number falls, e.g. ``("20", "24")``.
 
-    A blank that is a piece of its own, or a prefix space, is not a group.
+    A blank that is a piece of its own, or a prefix space, is not a group; an unknown token is the
+    group :data:`UNKNOWN`.
     """
     found = pieces(tokenizer, (" " if space else "") + text, split_special=True)
-    groups = (p.raw.decode("utf-8", "replace").strip() for p in found)
+    unknown = tokenizer.unk_token_id if has_unknown(tokenizer) else None
+    groups = (
+        UNKNOWN if p.id == unknown else p.raw.decode("utf-8", "replace").strip() for p in found
+    )
     return tuple(group for group in groups if group)
+
+
+UNKNOWN = "?"
+"""Stands for digits that became an unknown token."""
 
 
 def number_table(tokenizer: Any, last: int = 9999) -> pd.DataFrame:
     """All whole numbers from 0 to ``last``, with and without a space before them.
 
     Columns: ``number``, ``digits``, ``space``, ``pieces``, ``pattern`` (lengths of the groups,
-    e.g. "2+2"), ``aligned`` (every cut leaves a multiple of three digits to its right, so that
-    groups are thousands as a reader counts them; true for uncut numbers).
+    e.g. "2+2"; "unknown" where an unknown token hides digits), ``aligned`` (every cut leaves a
+    multiple of three digits to its right, so that groups are thousands as a reader counts them;
+    true for uncut numbers).
     """
     rows = []
     for space in (True, False):
@@ -38,8 +48,8 @@ def number_table(tokenizer: Any, last: int = 9999) -> pd.DataFrame:
                     "digits": len(str(number)),
                     "space": space,
                     "pieces": len(groups),
-                    "pattern": "+".join(map(str, lengths)),
-                    "aligned": all(right % 3 == 0 for right in rights),
+                    "pattern": "unknown" if UNKNOWN in groups else "+".join(map(str, lengths)),
+                    "aligned": UNKNOWN not in groups and all(right % 3 == 0 for right in rights),
                 }
             )
     return pd.DataFrame(rows)
@@ -76,6 +86,6 @@ def written_numbers(tokenizer: Any) -> pd.DataFrame:
     rows = []
     for kind, text in WRITTEN:
         found = pieces(tokenizer, " " + text, split_special=True)
-        shown = " | ".join(p.shown for p in found)
+        shown = " | ".join(p.shown or p.token for p in found)
         rows.append({"kind": kind, "text": text, "pieces": len(found), "shown": shown})
     return pd.DataFrame(rows)

@@ -25,6 +25,10 @@ class Rival:
     n_vocab: int
     unknown: int | None
     """Id of the unknown token; None where there is none."""
+    spans: Callable[[str], list[tuple[int, int]]] | None = None
+    """Characters of each token, for tokenizers that lose something; None for those that do not."""
+    drops_blanks: bool = False
+    """Whether blanks between tokens are in none of them."""
 
 
 def train(kind: str, texts: Iterable[str], vocab_size: int) -> Rival:
@@ -43,6 +47,8 @@ def train(kind: str, texts: Iterable[str], vocab_size: int) -> Rival:
         lambda text: tokenizer.encode(text).ids,
         tokenizer.get_vocab_size(),
         tokenizer.token_to_id(UNK),
+        lambda text: tokenizer.encode(text).offsets,
+        drops_blanks=kind in {"WordPiece", "word"},
     )
 
 
@@ -54,7 +60,13 @@ def _characters(texts: Iterable[str], vocab_size: int) -> Rival:
     for text in texts:
         counts.update(text)
     ids = {c: i for i, (c, _) in enumerate(counts.most_common(vocab_size - 1), start=1)}
-    return Rival("character", lambda text: [ids.get(c, 0) for c in text], len(ids) + 1, 0)
+    return Rival(
+        "character",
+        lambda text: [ids.get(c, 0) for c in text],
+        len(ids) + 1,
+        0,
+        lambda text: [(i, i + 1) for i in range(len(text))],
+    )
 
 
 def _bpe(vocab_size: int) -> tuple[Tokenizer, trainers.Trainer]:
@@ -110,9 +122,15 @@ def from_file(file: Path) -> Rival:
 def from_transformers(name: str, tokenizer: object) -> Rival:
     """A Hugging Face tokenizer as a rival; special tokens in the text are read as text."""
     from internals.measure.tokenization.breakdown import has_unknown
+    from internals.tokens import pieces
 
     def encode(text: str) -> list[int]:
-        return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]  # type: ignore[operator]
+        options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+        return tokenizer(text, **options)["input_ids"]  # type: ignore[operator]
+
+    def spans(text: str) -> list[tuple[int, int]]:
+        return [(p.start, p.end) for p in pieces(tokenizer, text, split_special=True)]
 
     unknown = tokenizer.unk_token_id if has_unknown(tokenizer) else None  # type: ignore[attr-defined]
-    return Rival(name, encode, len(tokenizer), unknown)  # type: ignore[arg-type]
+    spelt = b"".join(p.raw for p in pieces(tokenizer, "a  b", split_special=True))
+    return Rival(name, encode, len(tokenizer), unknown, spans, b" " not in spelt.strip())  # type: ignore[arg-type]

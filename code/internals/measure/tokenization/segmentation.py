@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from internals import stats
-from internals.measure.scoring import score_tokens
+from internals.measure.scoring import first_choices
 from internals.tokens import Piece, pieces, token_bytes
 
 
@@ -74,12 +74,14 @@ def split_sentences(
     splits: tuple[int, ...] = (1, 2, 4),
     seed: int = 0,
     longest: int | None = None,
+    documents: list[int] | None = None,
 ) -> pd.DataFrame:
     """Every sentence in its canonical split and with forced splits, same bytes.
 
-    Columns: ``sentence``, ``splits`` (0 is canonical), ``ids`` and ``kept`` (see :class:`Split`),
-    ``bytes``. Sentences that cannot be split often enough, or get longer than ``longest`` tokens,
-    are left out whole, so that all rows are paired.
+    Columns: ``sentence``, ``document`` (from ``documents``; the sentence itself without them),
+    ``splits`` (0 is canonical), ``ids`` and ``kept`` (see :class:`Split`), ``bytes``. Sentences
+    that cannot be split often enough, or get longer than ``longest`` tokens, are left out whole, so
+    that all rows are paired.
     """
     rng = np.random.default_rng(seed)
     vocabulary = bytes_to_id(tokenizer)
@@ -94,10 +96,11 @@ def split_sentences(
         if fits and len(variants) == len(splits) + 1:
             n_bytes = len(text.encode())
             rows += [
-                {"sentence": number, "splits": n, "ids": v.ids, "kept": v.kept, "bytes": n_bytes}
+                (number, documents[number] if documents else number, n, v.ids, v.kept, n_bytes)
                 for n, v in variants.items()
             ]
-    return pd.DataFrame(rows, columns=["sentence", "splits", "ids", "kept", "bytes"])
+    columns = ["sentence", "document", "splits", "ids", "kept", "bytes"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def split_scores(model: Any, table: pd.DataFrame, start_id: int | None) -> pd.DataFrame:
@@ -111,7 +114,7 @@ def split_scores(model: Any, table: pd.DataFrame, start_id: int | None) -> pd.Da
     ``accuracy_canonical`` (of the same tokens in the canonical split); ``ids`` and ``kept`` go.
     """
     start = [] if start_id is None else [start_id]
-    scores = score_tokens(model, [[*start, *ids] for ids in table["ids"]])
+    scores = first_choices(model, [[*start, *ids] for ids in table["ids"]])
     first = 0 if start else 1
     canonical = {
         row.sentence: score
@@ -121,34 +124,55 @@ def split_scores(model: Any, table: pd.DataFrame, start_id: int | None) -> pd.Da
     rows = []
     for row, score in zip(table.itertuples(), scores, strict=True):
         kept = np.array([pair for pair in row.kept if min(pair) >= first]) - first
-        hits, before = score.rank == 0, canonical[row.sentence].rank == 0
+        log_prob, hits = score
+        before = canonical[row.sentence][1]
         rows.append(
             {
                 "sentence": row.sentence,
+                "document": row.document,
                 "splits": row.splits,
                 "bytes": row.bytes,
-                "bits": float(-score.log_prob.sum() / math.log(2)),
+                "bits": float(-log_prob.sum() / math.log(2)),
                 "accuracy": float(hits[kept[:, 1]].mean()) if len(kept) else math.nan,
                 "accuracy_canonical": float(before[kept[:, 0]].mean()) if len(kept) else math.nan,
             }
         )
-    columns = ["sentence", "splits", "bytes", "bits", "accuracy", "accuracy_canonical"]
+    columns = ["sentence", "document", "splits", "bytes", "bits", "accuracy", "accuracy_canonical"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def effects(table: pd.DataFrame) -> dict[str, stats.Estimate | None]:
-    """What forced splits change, over sentences: ``one`` and ``four`` splits (bits per byte) and
-    ``accuracy`` (at tokens that were not cut, four splits); None where nothing can be split."""
-    if table.empty:
-        return dict.fromkeys(("one", "four", "accuracy"))
-    wide = table.pivot(index="sentence", columns="splits", values="bits_per_byte")
-    four = table[table["splits"] == 4].dropna()
-    return {
-        "one": stats.paired_difference(wide[1], wide[0], unit="sentences"),
-        "four": stats.paired_difference(wide[4], wide[0], unit="sentences"),
-        "accuracy": stats.paired_difference(
-            four["accuracy"], four["accuracy_canonical"], unit="sentences"
-        )
-        if len(four)
-        else None,
-    }
+def changes(table: pd.DataFrame) -> pd.DataFrame:
+    """What forced splits change, with bootstrap intervals over documents.
+
+    Columns: ``splits``, ``what`` (``loss`` in bits per byte; ``accuracy`` at tokens that were not
+    cut, as a difference; ``usual`` and ``cut``, the accuracies themselves), ``value``, ``low``,
+    ``high``, ``n`` (documents), ``sentences``.
+    """
+    rows = []
+    base = table[table["splits"] == 0].set_index("sentence")["bits_per_byte"]
+    for n, part in table[table["splits"] > 0].groupby("splits"):
+        loss = part["bits_per_byte"].to_numpy() - base.loc[part["sentence"]].to_numpy()
+        known = part.dropna(subset=["accuracy", "accuracy_canonical"])
+        series = {
+            "loss": (loss, part),
+            "accuracy": ((known["accuracy"] - known["accuracy_canonical"]).to_numpy(), known),
+            "usual": (known["accuracy_canonical"].to_numpy(), known),
+            "cut": (known["accuracy"].to_numpy(), known),
+        }
+        for what, (values, of) in series.items():
+            if len(values):
+                found = stats.bootstrap_ci(
+                    values, clusters=of["document"].to_numpy(), unit="documents"
+                )
+                rows.append((n, what, found.value, found.low, found.high, found.n, len(values)))
+    columns = ["splits", "what", "value", "low", "high", "n", "sentences"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def effect(found: pd.DataFrame, what: str, splits: int) -> stats.Estimate | None:
+    """One row of :func:`changes` as an estimate; None where nothing could be cut."""
+    row = found[(found["what"] == what) & (found["splits"] == splits)]
+    if row.empty:
+        return None
+    value, low, high, n = row.iloc[0][["value", "low", "high", "n"]]
+    return stats.Estimate(float(value), float(low), float(high), int(n), "documents", "bootstrap")
