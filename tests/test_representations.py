@@ -350,3 +350,12 @@ def test_figures_draw_what_the_measurements_give():
         }
     )
     assert "<svg" in style.render(pictures.senses_by_layer, layers, senses.CHANCE).svg
+
+
+def test_a_random_model_shows_neither_groups_nor_garden_paths(handle):
+    best = categories.similarity.uncached(handle, n_resamples=50).best
+    assert (best["p"] > 0.01).all()
+    effects = garden_paths.effects(garden_paths.surprisals.uncached(handle))
+    found = garden_paths.summary(effects).set_index(["construction", "region"])
+    assert found.loc[("all", "critical"), "adjusted"] > 0.01
+    assert abs(found.loc[("all", "critical"), "excess"]) < 0.5

@@ -27,7 +27,7 @@ LENGTHS = (8, 32, 128)
 """Tokens before the first target; the longest is shortened to the model's context."""
 BLOCK = 16
 """Targets that are scored together: each sees up to so many tokens more."""
-BLOCKS = 3
+BLOCKS = 2
 """Blocks of a document."""
 COMMON = 200
 """The commonest tokens of the held-out text are function words; where a token was read before is

@@ -30,7 +30,7 @@ PROMPT, CONTINUATION = 32, 96
 
 
 @measurement(files=[HELD_OUT])
-def drift(model: ModelHandle, judge: ModelHandle, n: int = 32, seed: int = 0) -> pd.DataFrame:
+def drift(model: ModelHandle, judge: ModelHandle, n: int = 28, seed: int = 0) -> pd.DataFrame:
     """Loss along human and generated continuations
 
     Columns: ``document``, ``source`` (human text, own sample at temperature 1, own greedy text),
