@@ -123,6 +123,15 @@ def question_ids(loaded: LoadedModel, text: str, room: int = 16) -> list[int]:
     return [*beginning(loaded), *token_ids(loaded, text)][room - loaded.facts.context_length :]
 
 
+@measurement(files=["data/heldout/documents.jsonl", against_ngram.COUNTS])
+def families(model: ModelHandle, pairs: Path = PAIRS) -> pd.DataFrame:
+    """Minimal pairs by family
+
+    Columns as in :func:`by_family`.
+    """
+    return by_family(margins(model, pairs))
+
+
 def by_family(table: pd.DataFrame) -> pd.DataFrame:
     """One row a family: ``family``, ``items``, ``margin``, ``low``, ``high``, ``p`` (sign flips),
     ``adjusted`` (over families), and the share of pairs right of each source."""
