@@ -583,3 +583,7 @@ def test_expectations_are_told_without_superfluous_digits():
     assert mistakes.predicted(*more_than(0.01), "") == "more than 0.01"
     assert mistakes.predicted(0.0, 0.01, "points") == "0 to 1\u00a0percentage point"
     assert mistakes.predicted(2097152.0, 2097152.0, "") == "2,097,152"
+
+
+def test_names_of_options_are_set_as_code_and_nothing_else_is_markup():
+    assert mistakes._prose("With `a_b=True`, *all* is |.") == "With `a_b=True`, \\*all\\* is \\|."

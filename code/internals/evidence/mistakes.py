@@ -16,7 +16,7 @@ import pandas as pd
 
 from internals.evidence import wording
 from internals.evidence.claims import Claim
-from internals.evidence.tables import Table, escape, pipe_table
+from internals.evidence.tables import Table, escape, escape_code, pipe_table
 
 if TYPE_CHECKING:
     from internals.book import Report
@@ -31,7 +31,7 @@ def claims(report: Report, table: pd.DataFrame, register: Register) -> dict[str,
     """Register one claim for each row of ``findings``; by the id of the refutation."""
     found = {}
     for row in table.itertuples():
-        wrong = register[row.id].wrong.rstrip(".")
+        wrong = register[row.id].wrong.rstrip(".").replace("`", "")
         applies = row.verdict != "does not apply"
         exact = not (math.isfinite(row.low) and math.isfinite(row.high))
         found[row.id] = report.claim(
@@ -51,8 +51,8 @@ def rows(table: pd.DataFrame, claims: Mapping[str, Claim], register: Register, t
     """The refutations of one theme: the wrong sentence, the truth, the measurement, the verdict."""
     cells = [
         [
-            f"“{escape(register[row.id].wrong)}”",
-            escape(register[row.id].truth),
+            f"“{_prose(register[row.id].wrong)}”",
+            _prose(register[row.id].truth),
             escape(_measured(row, claims[row.id])) + claims[row.id].ref.markdown,
             f"[{row.verdict}]{{.verdict .{_STYLE[row.verdict]}}}",
         ]
@@ -70,9 +70,17 @@ def code(register: Register, theme: str) -> Table:
 
 
 def sentences(table: pd.DataFrame, register: Register, verdict: str) -> str:
-    """The wrong sentences with one verdict, as a list in words."""
+    """The wrong sentences with one verdict, as a list in words; inline code is escaped later."""
     chosen = table.loc[table["verdict"] == verdict, "id"]
-    return wording.listing([f"“{escape(register[id].wrong.rstrip('.'))}”" for id in chosen])
+    return wording.listing(
+        [f"“{register[id].wrong.rstrip('.').replace('`', '')}”" for id in chosen]
+    )
+
+
+def _prose(text: str) -> str:
+    """Text in which only code between backticks is markup."""
+    parts = text.split("`")
+    return "".join(escape_code(p) if i % 2 else escape(p) for i, p in enumerate(parts))
 
 
 def predicted(low: float, high: float, unit: str) -> str:
