@@ -353,8 +353,12 @@ def test_figures_draw_what_the_measurements_give():
 
 
 def test_a_random_model_shows_neither_groups_nor_garden_paths(handle):
-    best = categories.similarity.uncached(handle, n_resamples=50).best
-    assert (best["p"] > 0.01).all()
+    """Shared pieces of words give it a faint grouping, but no more than its twin has."""
+    table = categories.similarity.uncached(handle, n_resamples=100).table
+    for _, part in table.groupby("structure"):
+        own, twin = (part[part["source"] == source] for source in ("model", "random twin"))
+        assert own["spearman"].abs().max() < 0.1
+        assert own["low"].max() < twin["spearman"].max()
     effects = garden_paths.effects(garden_paths.surprisals.uncached(handle))
     found = garden_paths.summary(effects).set_index(["construction", "region"])
     assert found.loc[("all", "critical"), "adjusted"] > 0.01
