@@ -25,6 +25,7 @@ from internals.measure.behaviour import (
     spelling,
     typed_special,
     undertrained,
+    writings,
 )
 from internals.measure.tokenization.segmentation import bytes_to_id
 from internals.models import open_model
@@ -112,16 +113,16 @@ def distance(a: str, b: str) -> int:
     return table[len(a), len(b)]
 
 
-@pytest.mark.parametrize("name", list(edits.EDITS))
+@pytest.mark.parametrize("name", list(writings.EDITS))
 def test_an_edit_changes_as_many_characters_as_its_control(name):
-    edit = edits.EDITS[name]
-    wanted = {edits.ONE: 1, edits.TWO: 2, edits.ALL: len("planet")}[edit.control]
+    edit = writings.EDITS[name]
+    wanted = {writings.ONE: 1, writings.TWO: 2, writings.ALL: len("planet")}[edit.control]
     changed = edit.write("planet", np.random.default_rng(0))
     assert distance(" planet", changed) == wanted
 
 
 def test_swapped_letters_are_the_same_letters_and_the_first_one_stays():
-    changed = edits.swapped("garden", np.random.default_rng(0))
+    changed = writings.swapped("garden", np.random.default_rng(0))
     assert sorted(changed) == sorted("garden")
     assert changed[0] == "g"
 
@@ -129,17 +130,17 @@ def test_swapped_letters_are_the_same_letters_and_the_first_one_stays():
 def test_a_look_alike_looks_alike_and_full_width_letters_normalise_to_the_word():
     import unicodedata
 
-    changed = edits.look_alike("planet", np.random.default_rng(0))
+    changed = writings.look_alike("planet", np.random.default_rng(0))
     assert sum(not c.isascii() for c in changed) == 1
-    assert edits.look_alike("filth", np.random.default_rng(0)) == "filth"
-    for write in (edits.full_width, edits.mathematical):
+    assert writings.look_alike("filth", np.random.default_rng(0)) == "filth"
+    for write in (writings.full_width, writings.mathematical):
         assert unicodedata.normalize("NFKC", write("planet")) == "planet"
 
 
 def test_controls_are_ordinary_words_with_so_many_other_letters():
-    lexicon = edits.Lexicon(byte_level_bpe(), 2000)
+    lexicon = writings.Lexicon(byte_level_bpe(), 2000)
     word = "horse"
-    for letters, wanted in ((edits.ONE, 1), (edits.TWO, 2), (edits.ALL, 5)):
+    for letters, wanted in ((writings.ONE, 1), (writings.TWO, 2), (writings.ALL, 5)):
         others = lexicon.others(word, letters)
         assert others
         assert all(sum(a != b for a, b in zip(word, w, strict=True)) == wanted for w in others)
@@ -147,8 +148,8 @@ def test_controls_are_ordinary_words_with_so_many_other_letters():
 
 def test_versions_keep_the_text_before_and_forced_splits_keep_every_byte(handle):
     loaded = handle.loaded()
-    lexicon = edits.Lexicon(loaded.tokenizer, 2000)
-    place = edits.find_place("He saw the horse of the old king and went home again.", lexicon)
+    lexicon = writings.Lexicon(loaded.tokenizer, 2000)
+    place = writings.find_place("He saw the horse of the old king and went home again.", lexicon)
     assert (place.before, place.word) == ("He saw the", "horse")
     assert f"{place.before} {place.word}{place.after}".endswith("home again.")
     rng = np.random.default_rng(0)
@@ -161,7 +162,7 @@ def test_versions_keep_the_text_before_and_forced_splits_keep_every_byte(handle)
     assert "split into letters" in split
     for ids in split.values():
         assert raw(loaded.tokenizer, ids) == raw(loaded.tokenizer, found["original"])
-    assert edits.find_place("No word of it", lexicon) is None
+    assert writings.find_place("No word of it", lexicon) is None
 
 
 def test_a_model_that_reads_no_context_shows_no_cost(handle):
@@ -171,7 +172,7 @@ def test_a_model_that_reads_no_context_shows_no_cost(handle):
         model=Constant(loaded.model), tokenizer=loaded.tokenizer, facts=loaded.facts
     )
     table = edits.edits.uncached(SimpleNamespace(loaded=lambda: planted), n=12)
-    assert set(table["edit"]) > set(edits.EDITS)
+    assert set(table["edit"]) > set(writings.EDITS)
     assert table["change"].abs().max() < 1e-5
     assert table["accuracy_change"].abs().max() == 0
     assert (table.loc[table["edit"] == "full-width letters", "extra_pieces"] > 5).all()
@@ -196,7 +197,7 @@ def test_costs_are_taken_against_the_control_of_the_same_sentence():
     """Planted: the edit costs its sentence's control plus 0.5, noise of sentences cancels."""
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 3, 40)
-    control = edits.CONTROLS[edits.ALL]
+    control = writings.CONTROLS[writings.ALL]
     common = {"sentence": range(40), "word": "x", "extra_pieces": 4, "accuracy_change": -0.1}
     parts = [
         {**common, "edit": control, "family": "control", "control": "", "change": noise},

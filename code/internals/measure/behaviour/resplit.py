@@ -6,6 +6,7 @@ Nothing here edits text; the bytes that a row of ids stands for are always the o
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -41,13 +42,19 @@ def continuation(tokenizer: Any, text: str) -> list[int] | None:
     to the tokenizer, and for a text without one the added blank is taken off. None if the ids
     cannot be told.
     """
+    ids = _continuation(tokenizer, text)
+    return None if ids is None else list(ids)
+
+
+@functools.lru_cache(maxsize=50_000)
+def _continuation(tokenizer: Any, text: str) -> tuple[int, ...] | None:
     found = pieces(tokenizer, text, split_special=True)
     if b"".join(p.raw for p in found) == text.encode():  # no blank was added
-        return [p.id for p in found]
+        return tuple(p.id for p in found)
     if text.startswith(" "):
-        return plain_ids(tokenizer, text[1:])
+        return tuple(plain_ids(tokenizer, text[1:]))
     alone, both = plain_ids(tokenizer, _MARK), plain_ids(tokenizer, _MARK + text)
-    return both[len(alone) :] if both[: len(alone)] == alone else None
+    return tuple(both[len(alone) :]) if both[: len(alone)] == alone else None
 
 
 def as_letters(vocabulary: dict[bytes, int], text: str) -> list[int] | None:

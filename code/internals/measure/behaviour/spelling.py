@@ -118,7 +118,7 @@ def _is_token(loaded: LoadedModel, word: str) -> bool:
 
 
 @measurement(files=["data/words/counts.csv", "data/facts/world.yaml"])
-def spelling(model: ModelHandle, n: int = 48, seed: int = 0) -> pd.DataFrame:
+def spelling(model: ModelHandle, n: int = 40, seed: int = 0) -> pd.DataFrame:
     """Letters of words: first, second and last, and how many
 
     Columns: ``question``, ``group`` (told in training, never told; or common words), ``form`` (one
