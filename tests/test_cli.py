@@ -131,9 +131,12 @@ def test_a_bench_is_printed_with_what_it_may_cost(capsys, monkeypatch):
     from internals import bench
 
     monkeypatch.setenv("COLUMNS", "120")
-    runs = [bench.Run("x, nothing cached", 10.0, 100.0, *bench.BUDGETS["cold"])]
+    chapters = {"report/a.qmd": 4.2}
+    runs = [bench.Run("x, nothing cached", 10.0, 100.0, *bench.BUDGETS["cold"], chapters)]
     bench._show(runs, [])
     shown = capsys.readouterr().out
+    assert "Seconds by chapter" in shown
+    assert "4.2" in shown
     assert "10.0" in shown
     assert f"{bench.BUDGETS['cold'][0]:.0f}" in shown
     assert runs[0].within

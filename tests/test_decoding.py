@@ -11,7 +11,15 @@ import torch
 
 from internals import inputs
 from internals.inputs import InputError
-from internals.measure.decoding import choices, metrics, samples
+from internals.measure.decoding import (
+    choices,
+    comparison,
+    loops,
+    metrics,
+    rules,
+    samples,
+    statements,
+)
 from internals.measure.scoring import mean_surprisal, score_tokens
 from internals.models import open_model
 from tiny_models import build
@@ -35,6 +43,22 @@ def test_repetition_and_loops_by_hand():
     assert metrics.repetition(tuple(range(9)), 4) == 0
     assert metrics.loops(tuple(range(8)) * 2)
     assert not metrics.loops(tuple(range(16)))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ((1, 2, 3, *(7, 8) * 5), (3, 2)),
+        ((5, *(4,) * 9), (1, 1)),
+        (tuple(range(20)), None),
+        ((*(7, 8) * 8, 1, 2, 3), None),  # it left the loop
+        ((1, 2, 3, 4, 4, 4), None),  # too short to be one
+        ((9, *range(10, 20), *range(10, 20)), (1, 10)),
+        ((9, *range(10, 20), *range(10, 19)), None),  # not two whole rounds
+    ],
+)
+def test_a_loop_is_where_the_text_never_leaves_again(text, found):
+    assert metrics.final_loop(text) == found
 
 
 def test_self_bleu_of_equal_and_of_foreign_texts():
@@ -91,27 +115,42 @@ def few(tmp_path_factory):
 
 def test_all_settings_give_texts_of_one_length(handle, few):
     made = samples.samples.uncached(handle, few)
-    assert set(made["setting"]) == {s.name for s in samples.SETTINGS}
+    assert set(made["setting"]) == {*(s.name for s in samples.SETTINGS), samples.BEAM}
     assert made["ids"].map(len).nunique() == 1
     counts = made.groupby("setting").size()
-    assert counts["greedy"] == 4
-    assert counts.drop("greedy").eq(4 * samples.SEEDS).all()
+    assert counts["greedy"] == counts[samples.BEAM] == 4
+    assert counts.drop(["greedy", samples.BEAM]).eq(4 * samples.SEEDS).all()
     first = made[(made["setting"] == "p 0.9") & (made["prompt"] == "o0")]["ids"]
     assert first.nunique() > 1, "seeds differ"
 
 
 def test_the_comparison_tells_settings_apart(handle, few):
-    found = samples.comparison.uncached(handle, handle, few)
+    found = comparison.comparison.uncached(handle, handle, few)
     rows = found.table.set_index("setting")
     assert rows.loc["k 5", "distinct_2"] < rows.loc["T 1", "distinct_2"]
     assert rows.loc["k 5", "own_bits"] < rows.loc["T 1", "own_bits"]
     assert math.isnan(rows.loc["greedy", "distinct_2"]), "one text has no diversity among samples"
     assert samples.HUMAN in rows.index
     assert (found.tests["adjusted"] >= found.tests["p"] - 1e-12).all()
+    assert set(found.tests["measure"]) == {"judge_bits", "rep_4"}
+    assert np.isfinite(rows.loc[samples.BEAM, "judge_bits"])
+    growth = found.growth[found.growth["setting"] == "T 1"]
+    assert growth["different"].is_monotonic_increasing
+    everything = found.growth.groupby("setting").last()
+    length = 4 * samples.SEEDS * samples.NEW_TOKENS
+    assert everything.loc["T 1", "tokens"] == length
+
+
+def test_vocabulary_growth_ends_at_all_different_tokens():
+    table = pd.DataFrame({"setting": "x", "ids": [(1, 2), (2, 3), (3, 4)]})
+    growth = comparison._vocabulary_growth(table)
+    assert growth["tokens"].tolist() == [2, 4, 6]
+    assert growth["different"].iloc[0] == 2
+    assert growth["different"].iloc[-1] == 4
 
 
 def test_a_nucleus_is_the_one_of_the_sampler(handle):
-    from internals.generation.sampling import top_p
+    from internals.generation.sampling import top_k, top_p
     from internals.measure.probability.temperature import next_logits
 
     table = choices.nuclei.uncached(handle).set_index("prompt")
@@ -120,6 +159,21 @@ def test_a_nucleus_is_the_one_of_the_sampler(handle):
     p = z.softmax(-1).sort(descending=True).values
     lost = p[50 : table.loc["main", "size"]].sum().item()
     assert table.loc["main", "lost"] == pytest.approx(lost)
+    # The library's own generate: top-k of fifty first unless it is switched off.
+    own = table.loc["main"]
+    assert own["switched_off"] == own["size"]
+    assert own["by_default"] == int(torch.isfinite(top_p(0.9)(top_k(50)(z))).sum())
+
+
+def test_what_is_kept_at_a_step_is_what_the_rules_keep(handle, few):
+    table = choices.kept_sets.uncached(handle, few)
+    assert table.groupby(["setting", "prompt"]).size().nunique() == 1
+    by = table.groupby("setting")
+    assert (by["kept"].min()["k 50"], by["kept"].max()["k 50"]) == (50, 50)
+    plain = table[table["setting"] == "T 1"]
+    assert plain["kept_bits"].to_numpy() == pytest.approx(plain["entropy_bits"].to_numpy())
+    assert (plain["kept"] == handle.facts.vocab_size_embedding).all()
+    assert (table["kept_bits"] <= np.log2(table["kept"]) + 1e-9).all()
 
 
 def test_beam_search_is_at_least_as_likely_on_most_openings(handle, few):
@@ -128,17 +182,146 @@ def test_beam_search_is_at_least_as_likely_on_most_openings(handle, few):
 
 
 def test_greedy_text_is_watched_token_by_token(handle, few):
-    table = choices.repetition_feeds_itself.uncached(handle, few)
+    table = loops.repetition_feeds_itself.uncached(handle, few)
     one = table[table["prompt"] == "o0"]
     assert one["position"].tolist() == list(range(1, len(one) + 1))
     assert one["probability"].between(0, 1).all()
     assert not one["repeated"].iloc[:4].any()
+    assert (one["loop_from"].isna() == one["period"].isna()).all()
 
 
-def test_stated_facts_count_every_answer(handle):
-    table = choices.stated_facts.uncached(handle)
+def test_the_control_of_loops_is_human_text(handle):
+    table = loops.surest_in_human_text.uncached(handle)
+    assert table["probability"].between(0, 1).all()
+    assert table.groupby("prompt").size().nunique() == 1
+
+
+class _Copier(torch.nn.Module):
+    """A planted model: it gives most probability to the token that followed last time."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, vocab: int):
+        super().__init__()
+        self.vocab = vocab
+
+    def forward(self, input_ids, **_):
+        from types import SimpleNamespace
+
+        logits = torch.zeros(*input_ids.shape, self.vocab)
+        for row, ids in enumerate(input_ids.tolist()):
+            for i, token in enumerate(ids):
+                for j in range(i - 1, -1, -1):
+                    if ids[j] == token:
+                        logits[row, i, ids[j + 1]] = 10.0
+                        break
+        return SimpleNamespace(logits=logits)
+
+
+def test_a_model_that_copies_finds_repetition_easy_and_other_text_not(handle, monkeypatch):
+    loaded = handle.loaded()
+    fake = type(loaded)(**{**vars(loaded), "model": _Copier(loaded.facts.vocab_size_embedding)})
+    monkeypatch.setattr(type(handle), "loaded", lambda self: fake)
+    table = loops.repeated_pieces.uncached(handle)
+    mean = table.groupby(["text", "round"])["bits"].mean()
+    assert mean["repeated", 3] < 0.6 * mean["control", 3]
+    assert mean["repeated", 1] == pytest.approx(mean["control", 1])
+
+
+# --- statements ---------------------------------------------------------------------------------
+
+
+def test_statements_are_found_and_compared_with_the_tables():
+    text = (
+        "France is a country in Europe. The capital of Japan is Paris. In Guinea-Bissau, people "
+        'speak Portuguese. Tokyo is the capital of Japan. "What is the capital of Kenya?" asked '
+        'the teacher. "It is Nairobi." The capital of Ruritania is Paris. '
+        "The capital of Italy is nice."
+    )
+    found = {(s.relation, s.subject, s.object, s.right) for s in statements.statements(text)}
+    assert found == {
+        ("continent", "France", "Europe", True),
+        ("capital", "Japan", "Paris", False),
+        ("language", "Guinea-Bissau", "Portuguese", True),
+        ("capital", "Japan", "Tokyo", True),
+        ("capital", "Kenya", "Nairobi", True),
+    }
+
+
+def test_any_language_of_a_country_is_right():
+    several = next(c for c, a in statements.truths()["language"].items() if len(a) > 2)
+    for language in statements.truths()["language"][several]:
+        (found,) = statements.statements(f"The language of {several} is {language}.")
+        assert found.right
+
+
+def _told(**wrong_and_right):
+    rows = [
+        {"setting": s, "opening": f"o{i}", "texts": 1, "right": r, "wrong": w, "chance": 0.5}
+        for s, pairs in wrong_and_right.items()
+        for i, (w, r) in enumerate(pairs)
+    ]
+    return pd.DataFrame(rows).assign(example="")
+
+
+def test_rates_pool_statements_and_differences_pair_openings():
+    table = _told(greedy=[(0, 2)] * 8, hot=[(1, 1)] * 8, silent=[(0, 0)] * 8)
+    rates = statements.rates(table).set_index("setting")
+    assert rates["wrong"].to_dict() == {"greedy": 0, "hot": 0.5}
+    assert rates.loc["hot", "statements"] == 16
+    found = statements.rate_difference(table, "hot", "greedy")
+    assert (found.value, found.n) == (0.5, 8)
+    assert statements.rate_difference(table, "silent", "greedy") is None
+
+
+def test_objects_dealt_out_anew_are_right_by_chance_only():
+    """Every country has its own capital, so of n distinct facts one is right on average."""
+    pairs = list(statements.truths()["capital"].items())[:10]
+    found = [[statements.Statement("capital", c, next(iter(a)), True)] for c, a in pairs]
+    lucky = statements._dealt(found, np.random.default_rng(0))
+    assert sum(lucky) == pytest.approx(1, abs=0.6)
+    same = [[statements.Statement("continent", "France", "Europe", True)]] * 5
+    assert statements._dealt(same, np.random.default_rng(0)) == pytest.approx([1.0] * 5)
+
+
+def test_free_texts_and_answers_of_a_random_model_are_counted(handle, monkeypatch):
+    monkeypatch.setattr(statements, "NEW_TOKENS", 4)
+    told = statements.written.uncached(handle, seeds=1)
+    assert set(told["setting"]) == set(statements.FREE)
+    assert told[["right", "wrong"]].to_numpy().sum() == 0
+    assert statements.rates(told).empty
+    table = statements.asked.uncached(handle, times=1)
     assert (table["right"] <= table["answers"]).all()
-    assert set(table["setting"]) == {s.name for s in samples.SETTINGS}
+    shares, known, everything = statements.known_rates(table)
+    assert known == 0 < everything
+    assert set(shares["setting"]) == {s.name for s in samples.SETTINGS}
+
+
+# --- rules --------------------------------------------------------------------------------------
+
+
+def test_rules_are_those_of_the_library_and_draws_fit_them(handle):
+    table = rules.rules.uncached(handle)
+    assert (table["same_sets"] == table["prompts"]).all()
+    assert table["largest"].max() < 1e-6
+    assert (table["adjusted"] > 0.01).all()
+    assert (table["draws"] >= 20_000).all()
+
+
+def test_draws_from_other_probabilities_would_not_fit(monkeypatch):
+    """Negative control: draws at another temperature are told from their claimed probabilities."""
+    from internals.generation import sampling
+
+    honest = sampling.draws
+    monkeypatch.setattr(sampling, "draws", lambda z, n, g=None: honest(z / 1.2, n, g))
+    logits = 2 * torch.randn(40, generator=torch.Generator().manual_seed(0))
+    assert rules._fit(logits, 0)[2] < 1e-6
+
+
+def test_one_certain_token_fits_in_one_cell():
+    logits = torch.full((5,), -math.inf)
+    logits[2] = 0.0
+    assert rules._fit(logits, 0) == (0.0, 1, 1.0)
 
 
 def test_the_second_implementation_agrees():
@@ -161,9 +344,19 @@ def test_the_shipped_openings(tmp_path):
 def test_figures_of_chapter_four_are_drawn_from_tables(handle, few):
     from internals.figures import decoding as figures
 
-    table = samples.comparison.uncached(handle, handle, few).table
+    compared = comparison.comparison.uncached(handle, handle, few)
+    table = compared.table
     assert len(figures.frontier(table).axes) == 1
+    assert len(figures.growth(compared.growth, ("greedy", "T 1", samples.HUMAN)).axes[0].lines) == 3
     feeding = pd.DataFrame(
-        {"position": range(1, 31), "probability": [0.5] * 30, "repeated": [False] * 30}
+        {
+            "prompt": ["a", "b"] * 15,
+            "position": range(1, 31),
+            "probability": [0.5] * 30,
+            "repeated": [False] * 30,
+        }
     )
-    assert figures.feeding(feeding).axes[0].get_ylim() == (0, 1.02)
+    assert figures.feeding(feeding, feeding).axes[0].get_ylim() == (0, 1.02)
+    assert len(figures.kept_sets(choices.kept_sets.uncached(handle, few)).axes) == 2
+    empty = statements.rates(_told(silent=[(0, 0)]))
+    assert figures.wrong_statements(empty).axes, "a model that states nothing"

@@ -101,7 +101,21 @@ def test_another_architecture_is_refused(tmp_path):
         small.load_weights(tmp_path)
 
 
-def test_another_activation_is_refused(tmp_path):
-    GPT2Config(activation_function="relu").save_pretrained(tmp_path)
-    with pytest.raises(small.NotGPT2Error, match="uses relu"):
+@pytest.mark.parametrize(
+    ("variant", "sentence"),
+    [
+        ({"activation_function": "relu"}, "uses relu for activation_function"),
+        ({"scale_attn_weights": False}, "uses False for scale_attn_weights"),
+        ({"scale_attn_by_inverse_layer_idx": True}, "uses True for scale_attn_by_inverse"),
+    ],
+)
+def test_variants_of_the_architecture_are_refused(tmp_path, variant, sentence):
+    GPT2Config(**variant).save_pretrained(tmp_path)
+    with pytest.raises(small.NotGPT2Error, match=sentence):
         small.load_weights(tmp_path)
+
+
+def test_it_is_short_enough_to_be_read():
+    from pathlib import Path
+
+    assert len(Path(small.__file__).read_text("utf-8").splitlines()) <= 200

@@ -13,14 +13,19 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from internals.errors import UserError
 from internals.paths import BUILD, ROOT
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from internals.models import LoadedModel
 
 RECORD = "bench.json"
 """In the build folder; the next report copies it into its `build.json`."""
@@ -40,6 +45,8 @@ class Run:
     most_seconds: float
     """What the run may take on two cores."""
     most_mib: float
+    chapters: dict[str, float] = field(default_factory=dict)
+    """Seconds of each chapter, as the report itself recorded them."""
 
     @property
     def within(self) -> bool:
@@ -65,44 +72,94 @@ def bench_report(spec: str, *, repeats: int = 3, large: bool = False) -> list[Ru
             runs.append(timed("random GPT-2 (124M), nothing cached", str(folder), work, "large"))
     generation = bench_generation(spec)
     BUILD.mkdir(parents=True, exist_ok=True)
-    record = {"reports": [asdict(r) for r in runs], "generation": generation}
+    record = {
+        "reports": [asdict(r) for r in runs],
+        "generation": generation,
+        "ratios": ratios(generation),
+    }
     (BUILD / RECORD).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
     _show(runs, generation)
     return runs
 
 
+GOALS = {"own loop over generate(), batch 1": 1.2, "hidden states over a bare pass": 1.15}
+"""At least the first, at most the second; printed beside what was measured."""
+
+
 def bench_generation(spec: str) -> list[dict[str, Any]]:
     """Own loop against the library, against no cache and against the machine's limit, and the cost
-    of looking inside; medians and quartiles in milliseconds for a token or a pass."""
-    from internals.measure.efficiency import operations, overhead, speed
+    of looking inside; medians and quartiles in milliseconds for a token or a pass, and tokens per
+    second where tokens are made."""
+    from internals.measure.efficiency import operations, overhead
     from internals.models import open_model
 
     handle = open_model(spec)
     rows: list[dict[str, Any]] = []
-
-    def add(what: str, median: float, low: float, high: float, per: int = 1) -> None:
-        values = (1000 * x / per for x in (median, low, high))
-        rows.append({"what": what, **dict(zip(("median", "low", "high"), values, strict=True))})
-
-    texts = speed.texts.uncached(handle)
-    names = {"cache": "own loop, cache", "library": "generate()", "no cache": "own loop, no cache"}
-    for row in texts[texts["new"] == texts["new"].max()].itertuples():
-        label = f"{names[row.mode]}, {row.new} tokens, a token"
-        add(label, row.median, row.low, row.high, int(row.new))
-    for row in speed.batches.uncached(handle).itertuples():
-        add(
-            f"cached step, batch {row.batch}, a token",
-            row.median,
-            row.median,
-            row.median,
-            row.batch,
-        )
+    for row in texts(handle.loaded()).itertuples():
+        what = f"{row.mode}, batch {row.batch}, {row.new} tokens: a token of all texts"
+        rows.append(_row(what, row, row.batch * row.new, makes_tokens=True))
     machine = operations.machine.uncached(handle)
     limit = handle.facts.weight_bytes / machine.bandwidth
-    add("limit by reading the weights once, a token", limit, limit, limit)
+    bound = _Spread(limit, limit, limit)
+    rows.append(_row("limit by reading all weights once, batch 1: a token", bound, 1, True))
     for row in overhead.overhead.uncached(handle).itertuples():
-        add(f"forward pass, {row.what}", row.median, row.low, row.high)
+        rows.append(_row(f"forward pass, {row.what}", row, 1, makes_tokens=False))
     return rows
+
+
+@dataclass(frozen=True)
+class _Spread:
+    median: float
+    low: float
+    high: float
+
+
+def _row(what: str, spread: Any, per: int, makes_tokens: bool) -> dict[str, Any]:
+    """Milliseconds for one of ``per`` things out of seconds for all of them."""
+    found = {name: 1000 * getattr(spread, name) / per for name in ("median", "low", "high")}
+    return {
+        "what": what,
+        **found,
+        "tokens_per_second": 1000 / found["median"] if makes_tokens else None,
+    }
+
+
+def texts(loaded: LoadedModel, prompt: int = 8, new: int = 64) -> pd.DataFrame:
+    """Whole texts by every rival in turn: ``mode``, ``batch``, ``new``, ``median``, ``low``,
+    ``high`` (seconds)."""
+    from internals.measure.efficiency.clock import interleaved, spread
+    from internals.measure.efficiency.speed import text_tasks
+
+    new = min(new, loaded.facts.context_length - prompt)
+    names = {"cache": "own loop, cache", "library": "generate()", "no cache": "own loop, no cache"}
+    tasks: dict[Any, Any] = {}
+    for batch in (1, 16):
+        own = text_tasks(loaded, prompt, new, batch)
+        if batch > 1:
+            del own["no cache"]  # one text shows what a cache is worth
+        tasks |= {(names[mode], batch): task for mode, task in own.items()}
+    table = interleaved(tasks)
+    table[["mode", "batch"]] = table.pop("task").tolist()
+    return spread(table.astype({"batch": int}), ["mode", "batch"]).assign(new=new)
+
+
+def ratios(generation: list[dict[str, Any]]) -> dict[str, float]:
+    """The comparisons that have a goal, from the rows of `bench_generation`."""
+
+    def median(*parts: str) -> float:
+        return float(next(r["median"] for r in generation if all(p in r["what"] for p in parts)))
+
+    return {
+        "own loop over generate(), batch 1": median("generate()", "batch 1,")
+        / median("own loop, cache", "batch 1,"),
+        "own loop over generate(), batch 16": median("generate()", "batch 16")
+        / median("own loop, cache", "batch 16"),
+        "cache over no cache, batch 1": median("no cache") / median("own loop, cache", "batch 1,"),
+        "share of the limit by bandwidth, batch 1": median("limit")
+        / median("own loop, cache", "batch 1,"),
+        "hidden states over a bare pass": median("hidden states") / median("bare pass"),
+        "attention weights over a bare pass": median("attention weights") / median("bare pass"),
+    }
 
 
 def recorded() -> dict[str, Any]:
@@ -132,7 +189,9 @@ def timed(what: str, spec: str, work: Path, budget: str) -> Run:
             log.seek(0)
             tail = "\n".join(log.read().strip().splitlines()[-8:])
             raise UserError(f"The report about {spec} failed, so nothing was timed:\n{tail}")
-    return Run(what, round(seconds, 1), round(peak.mib), *BUDGETS[budget])
+    record = json.loads((work / "book" / "build.json").read_text("utf-8"))
+    chapters = record["chapters_seconds"]
+    return Run(what, round(seconds, 1), round(peak.mib), *BUDGETS[budget], chapters)
 
 
 class _Peak(threading.Thread):
@@ -192,8 +251,15 @@ def _show(runs: list[Run], generation: list[dict[str, Any]]) -> None:
         time_limit, memory_limit = f"{run.most_seconds:.0f}", f"{run.most_mib:,.0f}"
         cells = (f"{run.seconds:.1f}", time_limit, f"{run.peak_mib:,.0f}", memory_limit)
         table.add_row(run.what, *cells, "yes" if run.within else "no")
-    steps = Table("what", "median ms", "quartiles", title="Generation")
+    steps = Table("what", "median ms", "quartiles", "tokens/s", title="Generation")
     for row in generation:
         spread = f"{row['low']:.2f} – {row['high']:.2f}"
-        steps.add_row(row["what"], f"{row['median']:.2f}", spread)
-    Console().print(table, steps)
+        rate = f"{row['tokens_per_second']:,.0f}" if row["tokens_per_second"] else ""
+        steps.add_row(row["what"], f"{row['median']:.2f}", spread, rate)
+    compared = Table("comparison", "ratio", "goal", title="Side by side")
+    for what, ratio in (ratios(generation) if generation else {}).items():
+        compared.add_row(what, f"{ratio:.2f}", f"{GOALS[what]:.2f}" if what in GOALS else "")
+    chapters = Table("chapter", *(run.what for run in runs), title="Seconds by chapter")
+    for name in runs[0].chapters if runs else ():
+        chapters.add_row(name, *(f"{run.chapters.get(name, 0):.1f}" for run in runs))
+    Console().print(table, chapters, steps, compared)

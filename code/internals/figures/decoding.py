@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from internals.figures import style
 from internals.measure.decoding.samples import HUMAN, family
 
-_LABEL_AT = {"top-p": (-5, 5), HUMAN: (-8, 9)}
+_LABEL_AT = {"top-p": (-5, 5), "temperature": (6, -10), HUMAN: (-10, 12)}
 """Offsets of labels in points, so that neighbouring settings do not cover each other."""
 
 
@@ -41,32 +41,108 @@ def frontier(table: pd.DataFrame) -> Figure:
             textcoords="offset points",
             fontsize=7,
         )
-    greedy = table[table["setting"] == "greedy"]
-    if len(greedy):
-        level = float(greedy["judge_bits"].iloc[0])
-        ax.axhline(level, color=style.CONTROL, ls=style.DASHES[1], lw=1)
+    singles = table[table["distinct_2"].isna()].dropna(subset=["judge_bits"])
+    for side, row in zip((3, -8), singles.itertuples(), strict=False):
+        ax.axhline(row.judge_bits, color=style.CONTROL, ls=style.DASHES[1], lw=1)
         ax.annotate(
-            "greedy (one text for a prompt)",
-            (0.02, level),
+            f"{row.setting} (one text for an opening)",
+            (0.02, row.judge_bits),
             xycoords=("axes fraction", "data"),
-            xytext=(0, 3),
+            xytext=(0, side),
             textcoords="offset points",
             fontsize=7,
         )
-    ax.set_xlabel("different word pairs over all (distinct-2)")
+    ax.set_xlabel("different pairs of tokens over all (distinct-2)")
     ax.set_ylabel("loss under the second model\n(bits per byte)")
     return figure
 
 
-def loop_bars(table: pd.DataFrame) -> Figure:
-    """Share of texts that repeat an eight-gram, by setting."""
-    figure, ax = style.figure(height_in=0.24 * len(table) + 0.8)
+def growth(table: pd.DataFrame, settings: tuple[str, ...]) -> Figure:
+    """Different tokens against tokens generated, both logarithmic."""
+    figure, ax = style.figure(height_in=2.9)
+    shown = [s for s in settings if (table["setting"] == s).any()]
+    for i, setting in enumerate(shown):
+        own = table[table["setting"] == setting]
+        human = setting == HUMAN
+        ax.plot(
+            own["tokens"],
+            own["different"],
+            marker="*" if human else style.MARKERS[i % len(style.MARKERS)],
+            ms=8 if human else 4,
+            color=style.ink().text if human else style.CYCLE[i % len(style.CYCLE)],
+            ls=style.DASHES[i % len(style.DASHES)],
+            label=setting,
+        )
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    for axis in (ax.xaxis, ax.yaxis):
+        style.plain_ticks(axis)
+    ax.set_xlabel("tokens of all texts so far (log scale)")
+    ax.set_ylabel("different tokens among them\n(log scale)")
+    figure.legend(loc="outside upper center", ncols=4)
+    return figure
+
+
+def kept_sets(table: pd.DataFrame) -> Figure:
+    """What each setting keeps at a step: number of tokens, and entropy of the draw.
+
+    Thick: quartiles over steps; thin: from the fifth to the ninety-fifth percentile.
+    """
+    settings = list(dict.fromkeys(table["setting"]))
+    figure, axes = style.figure(1, 2, height_in=0.26 * len(settings) + 1.0, sharey=True)
+    y = np.arange(len(settings))[::-1]
+    for ax, column in zip(axes, ("kept", "kept_bits"), strict=True):
+        quantiles = (
+            table.groupby("setting", sort=False)[column]
+            .quantile([0.05, 0.25, 0.5, 0.75, 0.95])
+            .unstack()
+            .loc[settings]
+        )
+        ax.hlines(y, quantiles[0.05], quantiles[0.95], color=style.CYCLE[0], lw=1)
+        ax.hlines(y, quantiles[0.25], quantiles[0.75], color=style.CYCLE[0], lw=4)
+        ax.plot(quantiles[0.5], y, "o", color=style.CYCLE[1], ms=5)
+        ax.grid(axis="y", visible=False)
+    axes[0].set_yticks(y, settings)
+    axes[0].set_xscale("log")
+    axes[0].set_xlabel("tokens kept at a step (log scale)")
+    axes[1].set_xlabel("entropy of what is drawn from (bits)")
+    return figure
+
+
+def repeated_pieces(table: pd.DataFrame) -> Figure:
+    """Surprisal of a piece of text by how often it stood there before, beside its control."""
+    figure, ax = style.figure(height_in=2.7)
+    for i, (kind, own) in enumerate(table.groupby("text", sort=False)):
+        grouped = own.groupby("round")["bits"]
+        mean, error = grouped.mean(), 1.96 * grouped.sem()
+        ax.errorbar(
+            mean.index,
+            mean,
+            error,
+            marker=style.MARKERS[i],
+            color=style.CYCLE[i],
+            ls=style.DASHES[i],
+            label={"repeated": "same piece before", "control": "other pieces before"}[str(kind)],
+        )
+    ax.set_ylim(bottom=0)
+    ax.set_xticks(sorted(table["round"].unique()))
+    ax.set_xlabel("place of the piece in the row")
+    ax.set_ylabel("surprisal of the piece\n(bits per token)")
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+def wrong_statements(table: pd.DataFrame) -> Figure:
+    """Share of wrong statements in free text by setting, with intervals and chance."""
+    figure, ax = style.figure(height_in=0.28 * len(table) + 1.1)
     y = np.arange(len(table))[::-1]
-    ax.barh(y, table["loop_rate"], height=0.62)
+    error = np.clip([table["wrong"] - table["low"], table["high"] - table["wrong"]], 0, None)
+    ax.errorbar(table["wrong"], y, xerr=error, fmt="o", label="written")
+    ax.plot(table["chance"], y, "x", color=style.CONTROL, label="objects dealt out anew (chance)")
     ax.set_yticks(y, table["setting"])
-    ax.set_xlim(left=0)
-    ax.set_xlabel("share of texts that repeat an eight-gram")
-    ax.grid(axis="y", visible=False)
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_xlabel("share of statements about countries that are wrong")
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 
@@ -90,15 +166,20 @@ def nucleus_sizes(table: pd.DataFrame, hidden_k: int) -> Figure:
     return figure
 
 
-def feeding(table: pd.DataFrame) -> Figure:
-    """Mean probability of the greedy token by position, and the share of repeated 4-grams."""
+def feeding(table: pd.DataFrame, human: pd.DataFrame) -> Figure:
+    """Mean probability of the greedy token by position and the share of repeated 4-grams, beside
+    the probability of the likeliest token in human text."""
     figure, ax = style.figure(height_in=2.9)
-    smooth = table.assign(bin=(table["position"] - 1) // 10 * 10 + 5)
-    grouped = smooth.groupby("bin")
-    for i, (column, label) in enumerate(
-        (("probability", "probability of the chosen token"), ("repeated", "repeated four-grams"))
-    ):
-        mean, error = grouped[column].mean(), 1.96 * grouped[column].sem()
+    lines = (
+        (table, "probability", "greedy text: chosen token"),
+        (human, "probability", "human text: likeliest token"),
+        (table, "repeated", "greedy text: repeated four-grams"),
+    )
+    for i, (source, column, label) in enumerate(lines):
+        binned = source.assign(bin=(source["position"] - 1) // 16 * 16 + 8)
+        # One value for a text in each bin, so that the band is over texts.
+        per_text = binned.groupby(["bin", "prompt"])[column].mean().groupby("bin")
+        mean, error = per_text.mean(), 1.96 * per_text.sem()
         ax.plot(
             mean.index,
             mean,
@@ -110,8 +191,8 @@ def feeding(table: pd.DataFrame) -> Figure:
         )
         ax.fill_between(mean.index, mean - error, mean + error, color=style.CYCLE[i], alpha=0.15)
     ax.set_ylim(0, 1.02)
-    ax.set_xlabel("position in the greedy text")
-    ax.set_ylabel("mean over prompts")
+    ax.set_xlabel("position in the text")
+    ax.set_ylabel("mean over texts")
     figure.legend(loc="outside upper center", ncols=2)
     return figure
 

@@ -12,53 +12,82 @@ from internals.figures import style
 def step_times(table: pd.DataFrame, predicted: pd.DataFrame) -> Figure:
     """Time of one step by text length, with and without a cache, beside what was expected."""
     figure, ax = style.figure()
-    for i, (mode, part) in enumerate(table.groupby("mode", sort=False)):
+    for i, (mode, part) in enumerate(table.groupby("mode", sort=True)):
         colour = style.CYCLE[i]
-        x, y = part["length"], part["median"] * 1000
-        error = [y - part["low"] * 1000, part["high"] * 1000 - y]
-        ax.errorbar(x, y, error, marker=style.MARKERS[i], ms=4, color=colour, label=f"{mode}")
-        own = predicted[predicted["mode"] == mode]
-        ax.plot(
-            own["length"],
-            own["expected"] * 1000,
+        ax.errorbar(
+            part["length"],
+            part["median"] * 1000,
+            _bars(part, 1000),
+            marker=style.MARKERS[i],
+            ms=6 if mode == "prefill" else 4,
+            mfc="none" if mode == "prefill" else colour,
+            ls="none" if mode == "prefill" else "-",
             color=colour,
-            ls=style.DASHES[1],
-            lw=1,
-            label=f"{mode}, expected",
+            label="prefill (fills the cache)" if mode == "prefill" else f"{mode}",
         )
+        own = predicted[predicted["mode"] == mode]
+        if mode != "prefill":
+            ax.plot(
+                own["length"],
+                own["expected"] * 1000,
+                color=colour,
+                ls=style.DASHES[1],
+                lw=1,
+                label=f"{mode}, expected",
+            )
     _logarithmic_lengths(ax, table["length"])
     ax.set_yscale("log")
+    style.plain_ticks(ax.yaxis)
     ax.set_xlabel("tokens of the text (log scale)")
     ax.set_ylabel("milliseconds of a step (log scale)")
-    figure.legend(loc="outside upper center", ncols=2)
+    figure.legend(loc="outside upper center", ncols=3)
     return figure
 
 
-def speed_ups(table: pd.DataFrame) -> Figure:
-    """How many times faster the cache makes whole texts: counted and measured."""
-    figure, ax = style.figure(height_in=2.9)
-    x = np.arange(len(table))
-    names = (
+def speed_ups(curve: pd.DataFrame, texts: pd.DataFrame, prompt: int) -> Figure:
+    """How many times faster a cache makes a text of so many new tokens: counted, expected and
+    measured; ``texts`` are whole texts, of which those after this prompt are marked."""
+    figure, ax = style.figure()
+    lines = (
         ("passes", "fewer token passes"),
         ("operations", "fewer operations"),
-        ("steps", "expected from single steps"),
-        ("measured", "measured"),
+        ("expected", "expected time"),
     )
-    for i, (column, label) in enumerate(names):
-        ax.bar(x + 0.2 * (i - 1.5), table[column], 0.18, color=style.CYCLE[i], label=label)
+    for i, (column, label) in enumerate(lines):
+        ax.plot(curve["new"], curve[column], color=style.CYCLE[i], ls=style.DASHES[i], label=label)
+    ax.errorbar(
+        curve["new"],
+        curve["measured"],
+        _bars(curve, 1, "measured"),
+        marker=style.MARKERS[3],
+        ms=4,
+        color=style.CYCLE[3],
+        label="measured, steps added up",
+    )
+    own = texts[texts["prompt"] == prompt]
+    ax.plot(
+        own["new"],
+        own["measured"],
+        "*",
+        ms=11,
+        color=style.ink().text,
+        label="measured, whole texts",
+    )
     ax.axhline(1, color=style.ink().muted, lw=1)
+    _logarithmic_lengths(ax, curve["new"])
     ax.set_yscale("log")
-    ax.set_xticks(x, [f"{r.prompt} + {r.new} tokens" for r in table.itertuples()])
-    ax.set_ylabel("without over with cache (log scale)")
-    ax.grid(axis="x", visible=False)
-    figure.legend(loc="outside upper center", ncols=2)
+    style.plain_ticks(ax.yaxis)
+    ax.set_xlabel("new tokens (log scale)")
+    ax.set_ylabel("time without over with cache\n(log scale)")
+    figure.legend(loc="outside upper center", ncols=3)
     return figure
 
 
 def part_times(table: pd.DataFrame) -> Figure:
-    """Time of attention and of the MLP by length, both axes logarithmic."""
+    """Time of attention, of the MLP and of a block by length, both axes logarithmic."""
     figure, ax = style.figure()
-    for i, (part, own) in enumerate(table.groupby("part", sort=False)):
+    shown = table[table["part"] != "one new token"]
+    for i, (part, own) in enumerate(shown.groupby("part", sort=False)):
         grouped = own.groupby("length")["seconds"]
         middle = grouped.median() * 1000
         ax.plot(
@@ -73,75 +102,96 @@ def part_times(table: pd.DataFrame) -> Figure:
     ax.set_yscale("log")
     ax.set_xlabel("tokens (log scale)")
     ax.set_ylabel("milliseconds (log scale)")
-    figure.legend(loc="outside upper center", ncols=3)
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 
 def local_slopes(table: pd.DataFrame) -> Figure:
     """Local slopes with intervals; 1 is linear, 2 is quadratic."""
     figure, ax = style.figure(height_in=2.9)
-    for i, (part, own) in enumerate(table.groupby("part", sort=False)):
-        error = np.clip([own["slope"] - own["low"], own["high"] - own["slope"]], 0, None)
+    shown = table[table["part"] != "one new token"]
+    for i, (part, own) in enumerate(shown.groupby("part", sort=False)):
         ax.errorbar(
-            own["length"] * (1 + 0.03 * (i - 1)),
+            own["length"] * (1 + 0.03 * (i - 1.5)),
             own["slope"],
-            error,
+            _bars(own, 1, "slope"),
             marker=style.MARKERS[i],
+            ms=4,
             color=style.CYCLE[i],
             ls=style.DASHES[i],
             label=part,
         )
     for level in (1, 2):
         ax.axhline(level, color=style.ink().muted, lw=1, ls=style.DASHES[2])
-    ax.set_xscale("log")
+    _logarithmic_lengths(ax, table["length"])
+    ax.set_ylim(-0.5, 3.5)  # single calls of microseconds may lie outside
     ax.set_xlabel("tokens (log scale)")
     ax.set_ylabel("local log-log slope")
-    figure.legend(loc="outside upper center", ncols=3)
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 
 def totals(table: pd.DataFrame) -> Figure:
-    """Operations of whole texts with and without a cache, and their parts."""
-    figure, ax = style.figure(height_in=2.9)
-    for i, (mode, own) in enumerate(table.groupby("mode", sort=False)):
-        colour = style.CYCLE[i]
-        ax.plot(own["tokens"], own["operations"], color=colour, marker=style.MARKERS[i], label=mode)
-        ax.plot(
-            own["tokens"],
-            own["attention"],
-            color=colour,
-            ls=style.DASHES[2],
-            label=f"{mode}, scores and values alone",
-        )
-    _logarithmic_lengths(ax, table["tokens"])
-    ax.set_yscale("log")
-    ax.set_xlabel("tokens generated (log scale)")
-    ax.set_ylabel("operations (log scale)")
+    """Seconds of whole texts by length, with and without a cache: the model, and attention."""
+    figure, axes = style.figure(1, 2, height_in=2.9)
+    for ax, (what, part) in zip(axes, table.groupby("what", sort=False), strict=False):
+        for i, (mode, own) in enumerate(part.groupby("mode", sort=True)):
+            summary = own.groupby("tokens")["seconds"].quantile([0.25, 0.5, 0.75]).unstack()
+            ax.plot(
+                summary.index,
+                summary[0.5],
+                color=style.CYCLE[i],
+                ls=style.DASHES[i],
+                marker=style.MARKERS[i],
+                ms=4,
+                label=mode if ax is axes[0] else None,
+            )
+            ax.fill_between(
+                summary.index, summary[0.25], summary[0.75], color=style.CYCLE[i], alpha=0.15
+            )
+        _logarithmic_lengths(ax, part["tokens"])
+        ax.set_yscale("log")
+        ax.set_title(what, fontsize=8)
+        ax.set_xlabel("tokens of the text (log scale)")
+    axes[0].set_ylabel("seconds of the whole text\n(log scale)")
     figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 
 def frontier(table: pd.DataFrame) -> Figure:
-    """Bytes kept for a token of text against the loss that they cost."""
-    figure, ax = style.figure(height_in=2.9)
-    error = np.clip(
-        [table["extra_bits"] - table["low"], table["high"] - table["extra_bits"]], 0, None
+    """What is stored: the time of a token and the loss that it costs, against the memory."""
+    figure, axes = style.figure(1, 2, height_in=3.1)
+    panels = (
+        ("median", "low", "high", 1000, "milliseconds of a token (log scale)"),
+        ("extra_bits", "extra_low", "extra_high", 1, "extra loss (bits per byte)"),
     )
-    ax.errorbar(table["bytes_per_token"], table["extra_bits"], error, fmt="o")
-    for row in table.itertuples():
-        ax.annotate(
-            row.stored,
-            (row.bytes_per_token, row.extra_bits),
-            xytext=(4, 5),
-            textcoords="offset points",
-            fontsize=7,
-        )
-    ax.axhline(0, color=style.ink().muted, lw=1)
-    ax.set_xscale("log")
-    ax.margins(x=0.18, y=0.15)
-    ax.set_xlabel("bytes kept for a token of text (log scale)")
-    ax.set_ylabel("extra loss (bits per token)")
+    for ax, (column, low, high, factor, label) in zip(axes, panels, strict=True):
+        for i, row in enumerate(table.itertuples()):
+            value = getattr(row, column)
+            error = [[max(0, value - getattr(row, low))], [max(0, getattr(row, high) - value)]]
+            ax.errorbar(
+                row.mib,
+                value * factor,
+                np.array(error) * factor,
+                marker=style.MARKERS[i],
+                ls="none",
+                color=style.CYCLE[i],
+                label=row.stored if ax is axes[0] else None,
+            )
+        ax.set_xlabel("MiB held for one text")
+        ax.set_ylabel(label)
+        ax.margins(x=0.08, y=0.12)
+    axes[0].set_yscale("log")
+    style.plain_ticks(axes[0].yaxis)
+    axes[1].axhline(0, color=style.ink().muted, lw=1)
+    figure.legend(loc="outside upper center", ncols=3)
     return figure
+
+
+def _bars(table: pd.DataFrame, factor: float = 1, column: str = "median") -> np.ndarray:
+    """Lengths of error bars below and above ``column``, never negative; none without an interval"""
+    low, high = table[column] - table["low"], table["high"] - table[column]
+    return np.nan_to_num(np.clip([low, high], 0, None)) * factor
 
 
 def _logarithmic_lengths(ax, lengths: pd.Series) -> None:  # type: ignore[no-untyped-def]

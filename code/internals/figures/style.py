@@ -130,6 +130,18 @@ def figure(
     return fig, fig.subplots(rows, columns, **options)
 
 
+def plain_ticks(axis: Any) -> None:
+    """Ticks of a logarithmic axis at 1, 2 and 5 of each decade, written as plain numbers; where
+    the axis spans many decades at 1 alone, as powers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    if low > 0 and high / low < 2000:
+        axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:,g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 @dataclass(frozen=True)
 class Picture:
     """One drawing, ready for a page."""

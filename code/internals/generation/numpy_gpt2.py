@@ -2,7 +2,6 @@
 
 Reads a GPT-2 folder (config.json, model.safetensors) and computes what the library computes.
 It shows the mathematics; it is not fast, and it refuses every other architecture.
-
 Shapes: ``T`` new tokens, ``S`` all tokens so far, ``D`` model width, ``H`` heads, ``K`` = D / H
 width of a head, ``V`` vocabulary.
 """
@@ -69,6 +68,11 @@ class Cache:
         return self.keys[layer], self.values[layer]
 
 
+_USUAL = {"activation_function": "gelu_new", "scale_attn_weights": True} | {
+    "scale_attn_by_inverse_layer_idx": False
+}
+
+
 def load_weights(folder: Path) -> Weights:
     """Read the weights of a GPT-2 folder as float32.
 
@@ -81,11 +85,10 @@ def load_weights(folder: Path) -> Weights:
             f"{folder.name} is a {config.get('model_type')} model; the NumPy transformer shows "
             "GPT-2 only."
         )
-    if config.get("activation_function", "gelu_new") != "gelu_new":
-        raise NotGPT2Error(
-            f"{folder.name} uses {config['activation_function']}; the NumPy transformer knows "
-            "GPT-2's own activation (gelu_new) only."
-        )
+    for name, usual in _USUAL.items():
+        if config.get(name, usual) != usual:
+            what = f"{folder.name} uses {config[name]} for {name}"
+            raise NotGPT2Error(f"{what}; the NumPy transformer knows GPT-2's own {usual} only.")
     return Weights(
         tensors=_read_tensors(folder / "model.safetensors"),
         n_layers=config["n_layer"],

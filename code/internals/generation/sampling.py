@@ -63,25 +63,36 @@ def top_p(p: float) -> Rule:
     def rule(logits: Tensor) -> Tensor:
         if p == 1:
             return logits
-        # Sorting a whole vocabulary is slow, so the leading logits are tried first.
-        for k in (min(_LEADING, logits.shape[-1]), logits.shape[-1]):
-            ordered = logits.topk(k, dim=-1).values
-            mass = (ordered - logits.logsumexp(dim=-1, keepdim=True)).exp()
-            before = mass.cumsum(dim=-1) - mass  # mass of the tokens ahead of each one
-            if bool((before[..., -1] >= p).all()):
-                break
-        size = (before < p).sum(dim=-1, keepdim=True).clamp_min(1)  # rounding must never empty it
-        last = ordered.gather(-1, size - 1)
-        ties = (ordered[..., :] == last).logical_and(before < p).sum(dim=-1, keepdim=True)
-        equal = logits == last
-        kept = (logits > last) | (equal & (equal.cumsum(dim=-1) <= ties.clamp_min(1)))
-        return logits.masked_fill(~kept, -math.inf)
+        rows = logits.reshape(-1, logits.shape[-1])
+        last, ties = _nucleus_edge(rows, p)
+        equal = rows == last
+        kept = (rows > last) | (equal & (equal.cumsum(dim=-1) <= ties))
+        return logits.masked_fill(~kept.view_as(logits), -math.inf)
 
     return rule
 
 
-_LEADING = 1024
-"""Logits that top-p sorts first; nearly always the nucleus is among them."""
+_LEADING = (128, 1024)
+"""Logits that top-p sorts first, since sorting a whole vocabulary is slow; rows whose nucleus is
+larger go on."""
+
+
+def _nucleus_edge(rows: Tensor, p: float, stage: int = 0) -> tuple[Tensor, Tensor]:
+    """Smallest logit of each nucleus and how many tokens with this logit belong to it.
+
+    ``(rows, vocab) -> (rows, 1), (rows, 1)``
+    """
+    vocab = rows.shape[-1]
+    k = min(_LEADING[stage], vocab) if stage < len(_LEADING) else vocab
+    ordered = rows.topk(k, dim=-1).values
+    mass = (ordered - rows.logsumexp(dim=-1, keepdim=True)).exp()
+    inside = mass.cumsum(dim=-1) - mass < p  # by the mass of the tokens ahead of each one
+    size = inside.sum(dim=-1, keepdim=True).clamp_min(1)  # rounding must never empty it
+    last = ordered.gather(-1, size - 1)
+    ties = ((ordered == last) & inside).sum(dim=-1, keepdim=True).clamp_min(1)
+    if k < vocab and bool((open_ := inside[:, -1]).any()):
+        last[open_], ties[open_] = _nucleus_edge(rows[open_], p, stage + 1)
+    return last, ties
 
 
 def min_p(p: float) -> Rule:

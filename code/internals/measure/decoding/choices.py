@@ -1,4 +1,4 @@
-"""What the settings do to one step and to one search: nuclei, a hidden top-k, greedy and beam.
+"""What the settings do to one step: nuclei, a hidden top-k, what is kept; greedy against beam.
 
 The unit is the prompt.
 """
@@ -9,23 +9,26 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from internals import inputs
 from internals.cache import measurement
-from internals.measure import effort
-from internals.measure.capability import CAPITALS, start_ids
+from internals.measure.capability import start_ids
 from internals.measure.decoding import metrics
-from internals.measure.decoding.samples import NEW_TOKENS, OPENINGS, SEEDS, SETTINGS
+from internals.measure.decoding.samples import BEAM, OPENINGS, SETTINGS, samples, token_ids
 from internals.measure.probability.temperature import PROMPTS, next_logits
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from internals.generation.sampling import Rule
     from internals.models import LoadedModel, ModelHandle
 
 DEFAULT_TOP_K = 50
-"""What the library's ``generate`` sets unless told otherwise."""
-BEAMS = 4
+"""Tokens that the library's ``generate`` keeps unless told otherwise; `nuclei` checks it."""
+STEPS_OF = ("T 1", "T 1.3", "k 5", "k 50", "p 0.5", "p 0.9", "p 0.95")
+STEP_SEEDS = 1
+"""Samples of a prompt whose steps are looked at one by one."""
 
 
 @measurement
@@ -33,7 +36,9 @@ def nuclei(model: ModelHandle, prompts: Path = PROMPTS, p: float = 0.9) -> pd.Da
     """Size of the nucleus after every prompt, and what a hidden top-k takes from it
 
     Columns: ``prompt``, ``family``, ``entropy_bits``, ``size`` (tokens of the nucleus), ``lost``
-    (mass of the nucleus outside the 50 most likely tokens).
+    (mass of the nucleus outside the 50 most likely tokens), ``by_default`` and ``switched_off``
+    (tokens that the library's own ``generate`` leaves possible when it is asked for top-p alone,
+    and when it is told ``top_k=0`` as well).
     """
     loaded = model.loaded()
     rows = []
@@ -43,8 +48,78 @@ def nuclei(model: ModelHandle, prompts: Path = PROMPTS, p: float = 0.9) -> pd.Da
         size = max(1, int((before < p).sum()))
         lost = q[DEFAULT_TOP_K:size].sum().item() if size > DEFAULT_TOP_K else 0.0
         entropy = -(q * q.clamp_min(1e-300).log2()).sum().item()
-        rows.append((prompt.id, prompt.family, entropy, size, lost))
-    return pd.DataFrame(rows, columns=["prompt", "family", "entropy_bits", "size", "lost"])
+        left = (_left_by_library(loaded, prompt.text, top_p=p, **o) for o in ({}, {"top_k": 0}))
+        rows.append((prompt.id, prompt.family, entropy, size, lost, *left))
+    columns = ["prompt", "family", "entropy_bits", "size", "lost", "by_default", "switched_off"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _left_by_library(loaded: LoadedModel, text: str, **settings: Any) -> int:
+    """Tokens that the library's `generate` leaves possible at the first step."""
+    import torch
+
+    ids = torch.tensor([loaded.tokenizer(text)["input_ids"]], device=loaded.model.device)
+    made = loaded.model.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=True,
+        max_new_tokens=1,
+        return_dict_in_generate=True,
+        output_scores=True,
+        pad_token_id=0,
+        **settings,
+    )
+    return int(torch.isfinite(made.scores[0]).sum())
+
+
+@measurement
+def kept_sets(model: ModelHandle, openings: Path = OPENINGS) -> pd.DataFrame:
+    """What each setting keeps at every step of its own texts
+
+    Columns: ``setting``, ``prompt``, ``seed``, ``position`` (from 1), ``entropy_bits`` (of the
+    model's distribution), ``kept`` (tokens that may be drawn), ``kept_bits`` (entropy of the
+    distribution that is drawn from).
+    """
+    import torch
+
+    from internals.measure.scoring import batches, padded
+
+    loaded = model.loaded()
+    table = samples(model, openings)
+    table = table[table["setting"].isin(STEPS_OF) & (table["seed"] < STEP_SEEDS)]
+    starts = {
+        o.id: [*start_ids(loaded), *token_ids(loaded, o.text)] for o in inputs.openings(openings)
+    }
+    samplers = {s.name: s for s in SETTINGS}
+    frames = []
+    for name, own in table.groupby("setting", sort=False):
+        rule = samplers[str(name)].rule()
+        texts = [[*starts[r.prompt], *r.ids] for r in own.itertuples()]
+        for group in batches([len(t) for t in texts], 2048):
+            ids = padded([texts[i] for i in group], loaded.model.device)
+            with torch.inference_mode():
+                logits = loaded.model(input_ids=ids, use_cache=False).logits.float()
+            for row, i in enumerate(group):
+                taken = own.iloc[i]
+                n = len(taken["ids"])
+                first = len(texts[i]) - n
+                found = _spread(logits[row, first - 1 : first - 1 + n], rule)
+                found.insert(0, "position", range(1, n + 1))
+                frames.append(found.assign(**taken[["setting", "prompt", "seed"]]))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _spread(logits: Tensor, rule: Rule) -> pd.DataFrame:
+    """Entropy before and after a rule, and what it keeps, for each row of ``(steps, vocab)``."""
+    import torch
+
+    left = rule(logits)
+    bits = []
+    for z in (logits, left):
+        lp = z.double().log_softmax(-1)
+        bits.append(-(lp.exp() * lp).nansum(-1).cpu().numpy() / math.log(2))
+    kept = torch.isfinite(left).sum(-1).cpu().numpy()
+    return pd.DataFrame({"entropy_bits": bits[0], "kept": kept, "kept_bits": bits[1]})
 
 
 @measurement
@@ -54,95 +129,19 @@ def beams(model: ModelHandle, openings: Path = OPENINGS) -> pd.DataFrame:
     Columns: ``prompt``, ``greedy_bits``, ``beam_bits`` (surprisal of the whole continuation),
     ``greedy_loops``, ``beam_loops``, ``beam_text``.
     """
-    import torch
-
-    from internals.generation.generate import generate, pad_left
     from internals.measure.scoring import mean_surprisal
 
     loaded = model.loaded()
-    chosen, heads = _heads(loaded, openings)
-    n = min(NEW_TOKENS, loaded.facts.context_length - max(map(len, heads)))
-    greedy = [list(row) for row in generate(loaded.model, heads, n).ids]
-    batch = pad_left(heads, 0, loaded.model.device)
-    with torch.inference_mode():
-        made = loaded.model.generate(
-            input_ids=batch.ids,
-            attention_mask=batch.mask,
-            num_beams=BEAMS,
-            do_sample=False,
-            max_new_tokens=n,
-            min_new_tokens=n,
-            eos_token_id=None,
-            pad_token_id=0,
-        )
-    beam = made[:, batch.ids.shape[1] :].tolist()
-    table = pd.DataFrame({"prompt": [o.id for o in chosen]})
-    for name, texts in (("greedy", greedy), ("beam", beam)):
-        table[f"{name}_bits"] = mean_surprisal(loaded.model, heads, texts) * n / math.log(2)
-        table[f"{name}_loops"] = [metrics.loops(text) for text in texts]
-    return table.assign(beam_text=[loaded.tokenizer.decode(text) for text in beam])
-
-
-def _heads(loaded: LoadedModel, openings: Path) -> tuple[list[inputs.Opening], list[list[int]]]:
-    """The openings that are measured, and their ids after a start token."""
-    chosen = inputs.openings(openings)[: effort.units(loaded.facts, 24, least=8)]
-    return chosen, [[*start_ids(loaded), *_ids(loaded, o.text)] for o in chosen]
-
-
-def _ids(loaded: LoadedModel, text: str) -> list[int]:
-    return list(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-@measurement
-def repetition_feeds_itself(model: ModelHandle, openings: Path = OPENINGS) -> pd.DataFrame:
-    """Probability of the chosen token in greedy text, as the text goes on
-
-    Columns: ``prompt``, ``position`` (from 1), ``probability`` (of the greedy token), ``repeated``
-    (the 4-gram that it ends has occurred before).
-    """
-    from internals.generation.generate import generate
-    from internals.measure.scoring import score_tokens
-
-    loaded = model.loaded()
-    rows: list[tuple[str, int, float, bool]] = []
-    chosen, heads = _heads(loaded, openings)
-    n = min(4 * NEW_TOKENS, loaded.facts.context_length - max(map(len, heads)))
-    texts = generate(loaded.model, heads, n).ids
-    scores = score_tokens(loaded.model, [[*h, *t] for h, t in zip(heads, texts, strict=True)])
-    for opening, head, made, score in zip(chosen, heads, texts, scores, strict=True):
-        chances = np.exp(score.log_prob[len(head) - 1 :])
-        seen: set[tuple[int, ...]] = set()
-        for i, chance in enumerate(chances):
-            gram = tuple(made[max(0, i - 3) : i + 1])
-            rows.append((opening.id, i + 1, float(chance), len(gram) == 4 and gram in seen))
-            seen.add(gram)
-    return pd.DataFrame(rows, columns=["prompt", "position", "probability", "repeated"])
-
-
-@measurement(files=["data/facts/countries.csv"])
-def stated_facts(model: ModelHandle, seed: int = 0) -> pd.DataFrame:
-    """Right capitals in sampled answers, by setting
-
-    Columns: ``setting``, ``country``, ``answers``, ``right``. Countries whose capital the model
-    names greedily are asked, so that what falls is the setting's doing; all of the list if there is
-    none.
-    """
-    from internals.generation.generate import generate
-
-    loaded = model.loaded()
-    heads = {
-        country: [*start_ids(loaded), *_ids(loaded, f"The capital of {country} is")]
-        for country in CAPITALS
+    table = samples(model, openings)
+    own = {s: table[table["setting"] == s].set_index("prompt") for s in ("greedy", BEAM)}
+    starts = {
+        o.id: [*start_ids(loaded), *token_ids(loaded, o.text)] for o in inputs.openings(openings)
     }
-    rows: list[dict[str, Any]] = []
-    for number, setting in enumerate(SETTINGS):
-        times = 1 if setting.greedy else effort.units(loaded.facts, 2 * SEEDS, least=5)
-        batch = [heads[country] for country in CAPITALS for _ in range(times)]
-        made = generate(loaded.model, batch, 6, sampler=setting, seed=seed + number).ids
-        texts = iter(loaded.tokenizer.decode(list(ids)) for ids in made)
-        for country, capital in CAPITALS.items():
-            right = sum(metrics.says(next(texts), capital) for _ in range(times))
-            rows.append(
-                {"setting": setting.name, "country": country, "answers": times, "right": right}
-            )
-    return pd.DataFrame(rows)
+    heads = [starts[prompt] for prompt in own["greedy"].index]
+    found = pd.DataFrame({"prompt": list(own["greedy"].index)})
+    for name, part in (("greedy", own["greedy"]), ("beam", own[BEAM])):
+        texts = [list(ids) for ids in part["ids"]]
+        n = len(texts[0])
+        found[f"{name}_bits"] = mean_surprisal(loaded.model, heads, texts) * n / math.log(2)
+        found[f"{name}_loops"] = [metrics.loops(text) for text in texts]
+    return found.assign(beam_text=own[BEAM]["text"].tolist())

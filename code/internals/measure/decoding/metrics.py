@@ -32,6 +32,23 @@ def loops(text: Sequence[int], n: int = LOOP) -> bool:
     return len(set(grams)) < len(grams)
 
 
+def final_loop(text: Sequence[int], least: int = LOOP) -> tuple[int, int] | None:
+    """Where the repetition begins that a text ends in, and its period, in tokens.
+
+    A text ends in a loop of period q if its last tokens, at least ``least`` and at least two
+    periods of them, equal those q places before. The smallest such q counts; the beginning is the
+    first token of the first round. None if the text does not end in a loop.
+    """
+    n = len(text)
+    for period in range(1, n // 2 + 1):
+        first = n
+        while first > period and text[first - 1] == text[first - 1 - period]:
+            first -= 1
+        if n - first >= max(period, least - period):
+            return first - period, period
+    return None
+
+
 def self_bleu(texts: Sequence[str]) -> float:
     """Mean BLEU of each text with all others as references (Zhu et al. 2018), 0 to 100.
 

@@ -1,25 +1,23 @@
-"""Many continuations under many settings: made in batches, scored, compared over prompts.
+"""Many continuations under many settings, made in batches, and human text cut to the same length.
 
-The unit is the prompt. All continuations have the same length; the second model, which did not
-choose the tokens, judges quality.
+The unit is the prompt. What they are worth is measured in `comparison`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from internals import inputs, stats
+from internals import inputs
 from internals.cache import measurement
 from internals.generation.sampling import Sampler
 from internals.measure import effort
 from internals.measure.capability import start_ids
-from internals.measure.decoding import metrics
 from internals.measure.windows import HELD_OUT, documents
 
 if TYPE_CHECKING:
@@ -27,10 +25,8 @@ if TYPE_CHECKING:
 
 OPENINGS = inputs.PROMPTS / "openings.yaml"
 SEEDS, NEW_TOKENS = 10, 32
-OWN_SEEDS = 4
+OWN_SEEDS = 3
 """Samples of a prompt whose loss under the model itself is taken."""
-BLEU_TEXTS = 5
-"""Samples of a prompt that enter self-BLEU, each with the others as references."""
 SETTINGS = (
     Sampler("greedy", greedy=True),
     Sampler("T 0.7", temperature=0.7),
@@ -44,14 +40,18 @@ SETTINGS = (
     Sampler("p 0.9", top_p=0.9),
     Sampler("p 0.95", top_p=0.95),
 )
+BEAMS = 4
+BEAM = f"beam {BEAMS}"
+"""Beam search: the most likely text that a search with so many beginnings at once finds."""
 HUMAN = "human text"
 _ROWS = 240
 """Texts that are generated at once."""
 
 
 def family(setting: str) -> str:
-    """Family of a setting, for colours: greedy, temperature, top-k, top-p, human."""
-    names = {"T": "temperature", "k": "top-k", "p": "top-p"}
+    """Family of a setting, for colours: greedy, temperature, top-k, top-p, beam
+    search, human text."""
+    names = {"T": "temperature", "k": "top-k", "p": "top-p", "beam": "beam search"}
     return names.get(setting.split()[0], setting)
 
 
@@ -61,22 +61,49 @@ def samples(model: ModelHandle, openings: Path = OPENINGS, seed: int = 0) -> pd.
 
     Columns: ``setting``, ``prompt``, ``seed``, ``ids`` (tuple of new tokens), ``text``, and
     ``own_bits`` (loss of the new tokens under the model itself, bits per token; of the first seeds
-    only, NaN elsewhere). Greedy decoding gives one text for a prompt.
+    only, NaN elsewhere). Greedy decoding and beam search give one text for a prompt.
     """
     loaded = model.loaded()
     chosen = inputs.openings(openings)[: effort.units(loaded.facts, 24, least=12)]
     n_seeds = effort.units(loaded.facts, SEEDS, least=5)
     start = start_ids(loaded)
-    prompts = {o.id: [*start, *_ids(loaded, o.text)] for o in chosen}
+    prompts = {o.id: [*start, *token_ids(loaded, o.text)] for o in chosen}
     n_new = min(NEW_TOKENS, loaded.facts.context_length - max(map(len, prompts.values())))
     frames = []
     for number, setting in enumerate(SETTINGS):
         jobs = [(p, s) for p in prompts for s in range(1 if setting.greedy else n_seeds)]
         frames.append(_continued(loaded, setting, jobs, prompts, n_new, seed + 100 * number))
+    heads = list(prompts.values())
+    made = beam_texts(loaded, heads, n_new)
+    frames.append(_rows(loaded, BEAM, [(p, 0) for p in prompts], heads, made))
     return pd.concat(frames, ignore_index=True)
 
 
-def _ids(loaded: LoadedModel, text: str) -> list[int]:
+def beam_texts(
+    loaded: LoadedModel, heads: list[list[int]], n_new: int, beams: int = BEAMS
+) -> list[tuple[int, ...]]:
+    """The library's beam search: exactly ``n_new`` tokens after each head."""
+    import torch
+
+    from internals.generation.generate import pad_left
+
+    batch = pad_left(heads, 0, loaded.model.device)
+    with torch.inference_mode():
+        made = loaded.model.generate(
+            input_ids=batch.ids,
+            attention_mask=batch.mask,
+            num_beams=beams,
+            do_sample=False,
+            max_new_tokens=n_new,
+            min_new_tokens=n_new,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
+    return [tuple(row) for row in made[:, batch.ids.shape[1] :].tolist()]
+
+
+def token_ids(loaded: LoadedModel, text: str) -> list[int]:
+    """Ids of a text without added special tokens: a start token is put before it by hand."""
     return list(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
@@ -89,32 +116,41 @@ def _continued(
     seed: int,
 ) -> pd.DataFrame:
     from internals.generation.generate import generate
-    from internals.measure.scoring import mean_surprisal
 
-    rows: list[dict[str, Any]] = []
+    frames = []
     for first in range(0, len(jobs), _ROWS):
         part = jobs[first : first + _ROWS]
         heads = [prompts[p] for p, _ in part]
-        made = generate(loaded.model, heads, n_new, sampler=setting, seed=seed + first)
-        tails = [t if s < OWN_SEEDS else () for (_, s), t in zip(part, made.ids, strict=True)]
-        scored = [i for i, tail in enumerate(tails) if tail]
-        own_bits = np.full(len(part), np.nan)
-        own_bits[scored] = mean_surprisal(
-            loaded.model, [heads[i] for i in scored], [tails[i] for i in scored]
-        ) / math.log(2)
-        for (prompt, number), ids, own in zip(part, made.ids, own_bits, strict=True):
-            text = loaded.tokenizer.decode(list(ids))
-            rows.append(
-                {
-                    "setting": setting.name,
-                    "prompt": prompt,
-                    "seed": number,
-                    "ids": ids,
-                    "text": text,
-                    "own_bits": float(own),
-                }
-            )
-    return pd.DataFrame(rows)
+        made = generate(loaded.model, heads, n_new, sampler=setting, seed=seed + first).ids
+        frames.append(_rows(loaded, setting.name, part, heads, made))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _rows(
+    loaded: LoadedModel,
+    setting: str,
+    jobs: list[tuple[str, int]],
+    heads: list[list[int]],
+    made: Sequence[tuple[int, ...]],
+) -> pd.DataFrame:
+    """One row for each text of a batch; the loss is taken for the first seeds."""
+    from internals.measure.scoring import mean_surprisal
+
+    scored = [i for i, (_, number) in enumerate(jobs) if number < OWN_SEEDS]
+    own_bits = np.full(len(jobs), np.nan)
+    own_bits[scored] = mean_surprisal(
+        loaded.model, [heads[i] for i in scored], [made[i] for i in scored]
+    ) / math.log(2)
+    return pd.DataFrame(
+        {
+            "setting": setting,
+            "prompt": [prompt for prompt, _ in jobs],
+            "seed": [number for _, number in jobs],
+            "ids": list(made),
+            "text": [loaded.tokenizer.decode(list(ids)) for ids in made],
+            "own_bits": own_bits,
+        }
+    )
 
 
 @measurement(files=[HELD_OUT])
@@ -134,7 +170,7 @@ def human(model: ModelHandle, n_new: int = NEW_TOKENS) -> pd.DataFrame:
     n_seeds = effort.units(loaded.facts, SEEDS, least=5)
     n_new = min(n_new, loaded.facts.context_length - head - 1)
     for number, text in enumerate(documents(("stories",))):
-        ids = _ids(loaded, text)
+        ids = token_ids(loaded, text)
         if len(ids) < head + n_seeds * n_new:
             continue
         for piece in range(n_seeds):
@@ -157,103 +193,3 @@ def human(model: ModelHandle, n_new: int = NEW_TOKENS) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     bits = mean_surprisal(loaded.model, heads, table["ids"].tolist()) / math.log(2)
     return table.assign(own_bits=bits)
-
-
-@measurement
-def judged(model: ModelHandle, judge: ModelHandle, openings: Path = OPENINGS) -> pd.DataFrame:
-    """Loss of every text under a second model, which did not choose its tokens
-
-    Columns: ``setting``, ``prompt``, ``seed``, ``judge_bits`` (bits per byte of the continuation,
-    given the opening).
-    """
-    from internals.measure.scoring import mean_surprisal
-
-    loaded = judge.loaded()
-    heads = {o.id: o.text for o in inputs.openings(openings)}
-    table = pd.concat([samples(model, openings), human(model)], ignore_index=True)
-    before = [
-        heads[row.prompt] if row.setting != HUMAN else row.before for row in table.itertuples()
-    ]
-    firsts, rests, per_byte = [], [], []
-    for opening, text in zip(before, table["text"], strict=True):
-        first = [*start_ids(loaded), *_ids(loaded, opening)]
-        # A text is cut where the judge's context ends.
-        rest = _ids(loaded, text)[: loaded.facts.context_length - len(first)]
-        firsts.append(first)
-        rests.append(rest)
-        per_byte.append(len(rest) / max(len(loaded.tokenizer.decode(rest).encode()), 1))
-    nats = mean_surprisal(loaded.model, firsts, rests)
-    bits = nats * np.array(per_byte) / math.log(2)
-    return table[["setting", "prompt", "seed"]].assign(judge_bits=bits)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Settings side by side."""
-
-    table: pd.DataFrame
-    """One row a setting: ``setting``, ``distinct_1`` to ``distinct_3``, ``self_bleu``, ``rep_4``,
-    ``loop_rate``, ``own_bits`` (per token), ``judge_bits`` (per byte), each the mean over prompts,
-    and ``NAME_low``, ``NAME_high`` for distinct_2 and judge_bits; ``prompts``, ``texts``."""
-    tests: pd.DataFrame
-    """Against greedy, pair by pair: ``setting``, ``difference`` (judge_bits), ``low``, ``high``,
-    ``p`` (sign flips), ``adjusted`` (Benjamini–Hochberg)."""
-
-
-@measurement
-def comparison(model: ModelHandle, judge: ModelHandle, openings: Path = OPENINGS) -> Comparison:
-    """Diversity and quality of the settings"""
-    table = pd.concat([samples(model, openings), human(model)], ignore_index=True)
-    table = table.merge(judged(model, judge, openings), on=["setting", "prompt", "seed"])
-    per_prompt = _per_prompt(table.dropna(subset=["judge_bits"]))
-    columns = [c for c in per_prompt.columns if c not in ("setting", "prompt", "texts")]
-    rows = []
-    for setting, part in per_prompt.groupby("setting", sort=False):
-        row: dict[str, Any] = {"setting": setting, **part[columns].mean().to_dict()}
-        for column in ("distinct_2", "judge_bits"):
-            values = part[column].dropna().to_numpy()
-            found = stats.bootstrap_ci(values, unit="prompts") if len(values) else None
-            row[f"{column}_low"] = found.low if found else math.nan
-            row[f"{column}_high"] = found.high if found else math.nan
-        rows.append({**row, "prompts": len(part), "texts": int(part["texts"].sum())})
-    return Comparison(pd.DataFrame(rows), _against_greedy(per_prompt))
-
-
-def _per_prompt(table: pd.DataFrame) -> pd.DataFrame:
-    """One row for each setting and prompt; diversity is over the texts of the prompt."""
-    rows = []
-    for (setting, prompt), part in table.groupby(["setting", "prompt"], sort=False):
-        ids, texts = part["ids"].tolist(), part["text"].tolist()
-        several = len(part) > 1
-        rows.append(
-            {
-                "setting": setting,
-                "prompt": prompt,
-                "texts": len(part),
-                **{
-                    f"distinct_{n}": metrics.distinct(ids, n) if several else math.nan
-                    for n in (1, 2, 3)
-                },
-                "self_bleu": metrics.self_bleu(texts[:BLEU_TEXTS]),
-                "rep_4": float(np.mean([metrics.repetition(t) for t in ids])),
-                "loop_rate": float(np.mean([metrics.loops(t) for t in ids])),
-                "own_bits": float(part["own_bits"].mean()),
-                "judge_bits": float(part["judge_bits"].mean()),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _against_greedy(per_prompt: pd.DataFrame) -> pd.DataFrame:
-    wide = per_prompt[per_prompt["setting"] != HUMAN].pivot(
-        index="prompt", columns="setting", values="judge_bits"
-    )
-    rows = []
-    for setting in wide.columns.drop("greedy"):
-        pairs = wide[[setting, "greedy"]].dropna()
-        gap = (pairs[setting] - pairs["greedy"]).to_numpy()
-        found = stats.bootstrap_ci(gap, unit="prompts")
-        p = stats.sign_flip_test(gap).p_value
-        rows.append((setting, found.value, found.low, found.high, p, len(gap)))
-    table = pd.DataFrame(rows, columns=["setting", "difference", "low", "high", "p", "n"])
-    return table.assign(adjusted=stats.benjamini_hochberg(table["p"]))

@@ -1,27 +1,26 @@
-"""What a key-value cache holds, how large it is, and what may be thrown away.
+"""What a key-value cache holds and how large it is, here and in public models.
 
+What may be thrown away is in `stores`.
 Axes of a layer's keys and values: ``batch``, ``kv_heads``, ``tokens``, ``d_head``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from internals import stats
 from internals.cache import measurement
-from internals.measure import effort
-from internals.measure.windows import HELD_OUT, window_length, windows
+from internals.measure.efficiency.speed import LONGEST
 from internals.paths import DATA
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from internals.models import ModelHandle
     from internals.models.facts import ModelFacts
 
@@ -39,8 +38,14 @@ class Held:
     """``tokens``, ``layers``, ``key_shape``, ``value_shape``, ``bytes``, ``formula``."""
     first_step: tuple[str, ...]
     """What goes in and comes out of the first step with a cache, in words with shapes."""
-    weight_bytes: int
+    windows: tuple[int | None, ...]
+    """For each layer the most tokens that its cache keeps; None for all."""
     value_bytes: int
+
+
+def kept_tokens(windows: Sequence[int | None], n: int) -> int:
+    """Tokens kept by all layers together after ``n`` tokens."""
+    return sum(n if window is None else min(n, window) for window in windows)
 
 
 @measurement
@@ -54,6 +59,7 @@ def held(model: ModelHandle, tokens: tuple[int, ...] = (1, 8, 32)) -> Held:
     size = next(loaded.model.parameters()).element_size()
     rows = []
     cache = DynamicCache(config=loaded.model.config)
+    windows = tuple(_window(layer) for layer in cache.layers) or (None,) * facts.n_layers
     for n in [n for n in tokens if n < facts.context_length]:
         cache = DynamicCache(config=loaded.model.config)
         ids = torch.arange(n, device=loaded.model.device)[None] % facts.vocab_size_tokenizer
@@ -61,7 +67,8 @@ def held(model: ModelHandle, tokens: tuple[int, ...] = (1, 8, 32)) -> Held:
             loaded.model(ids, past_key_values=cache, use_cache=True)
         total = sum(t.nbytes for layer in cache.layers for t in (layer.keys, layer.values))
         shapes = [str(tuple(t.shape)) for t in (cache.layers[0].keys, cache.layers[0].values)]
-        rows.append((n, len(cache.layers), *shapes, total, n * bytes_per_token(facts, size)))
+        formula = bytes_per_token(facts, size) // facts.n_layers * kept_tokens(windows, n)
+        rows.append((n, len(cache.layers), *shapes, total, formula))
     columns = ["tokens", "layers", "key_shape", "value_shape", "bytes", "formula"]
     before = cache.get_seq_length()
     with torch.inference_mode():
@@ -71,18 +78,25 @@ def held(model: ModelHandle, tokens: tuple[int, ...] = (1, 8, 32)) -> Held:
             use_cache=True,
         )
     first = (
-        f"in: 1 token, {before} tokens in the cache",
-        f"out: logits {tuple(out.logits.shape)}, {cache.get_seq_length()} tokens in the cache",
+        f"1 token, with {before} in the cache",
+        f"logits of shape {tuple(out.logits.shape)}, with {cache.get_seq_length()} in the cache",
     )
-    return Held(pd.DataFrame(rows, columns=columns), first, facts.weight_bytes, size)
+    return Held(pd.DataFrame(rows, columns=columns), first, windows, size)
 
 
-def growth(facts: ModelFacts, value_bytes: int) -> pd.DataFrame:
+def _window(layer: Any) -> int | None:
+    """Most tokens that a layer of the cache keeps between steps: its window less the next token,
+    which comes on top when it looks; None if it keeps all."""
+    return layer.sliding_window - 1 if getattr(layer, "is_sliding", False) else None
+
+
+def growth(facts: ModelFacts, value_bytes: int, windows: Sequence[int | None]) -> pd.DataFrame:
     """Cache against weights by batch: ``batch``, ``tokens`` (the context), ``cache_mib``,
     ``weights_mib``, ``ratio``."""
     rows = []
     for batch in (1, 4, 16, 64):
-        cache = batch * facts.context_length * bytes_per_token(facts, value_bytes)
+        per_layer = bytes_per_token(facts, value_bytes) // facts.n_layers
+        cache = batch * per_layer * kept_tokens(windows, facts.context_length)
         rows.append(
             (
                 batch,
@@ -124,90 +138,73 @@ def public_models() -> pd.DataFrame:
     )
 
 
-Change = Callable[["Tensor"], "Tensor"]
+_PROBE = """
+import json, os, sys, threading, psutil, torch
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+from internals.measure.efficiency.speed import random_ids
+from internals.models import open_model
+from transformers import DynamicCache
+
+loaded, process, peak = open_model(sys.argv[1]).loaded(), psutil.Process(), [0]
+network = loaded.model
+
+def rise(action):
+    peak[0] = before = process.memory_info().rss
+    done = threading.Event()
+    def watch():
+        while not done.wait(0.0005):
+            peak[0] = max(peak[0], process.memory_info().rss)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    held = action()
+    done.set()
+    watcher.join()
+    return peak[0] - before, held
+
+def whole(ids):
+    network(ids, use_cache=False, logits_to_keep=1)
+    return 0
+
+def cached(ids):
+    cache = DynamicCache(config=network.config)
+    for part in ids.split(CHUNK, dim=1):  # in pieces, as long prompts are read
+        network(part, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return sum(t.nbytes for layer in cache.layers for t in (layer.keys, layer.values))
+
+action = {"no cache": whole, "cache": cached}[sys.argv[2]]
+n, rows, CHUNK = map(int, sys.argv[3:])
+with torch.inference_mode():
+    ids = random_ids(loaded, rows, n)
+    action(ids[:1, :8])
+    print(json.dumps(rise(lambda: action(ids))))
+"""
 
 
-def as_bfloat16(x: Tensor) -> Tensor:
-    """Rounded to 16 bits (8 of mantissa) and back."""
-    import torch
+@measurement(timing=True)
+def resident(model: ModelHandle, batch: int = 4, chunk: int = 64) -> pd.DataFrame:
+    """Peak memory of a step at the longest text, with and without a cache
 
-    return x.to(torch.bfloat16).to(x.dtype)
-
-
-def as_integers(bits: int) -> Change:
-    """Rounded to ``bits`` bits with one scale for each head and token (absolute maximum)."""
-
-    def change(x: Tensor) -> Tensor:
-        top = 2 ** (bits - 1) - 1
-        scale = x.abs().amax(-1, keepdim=True).clamp_min(1e-12) / top
-        return (x / scale).round() * scale
-
-    return change
-
-
-def kept(x: Tensor) -> Tensor:
-    """Unchanged."""
-    return x
-
-
-STORED: dict[str, tuple[Change, float, float]] = {
-    "full precision": (kept, 4.0, 1.0),
-    "16 bits": (as_bfloat16, 2.0, 1.0),
-    "8-bit integers": (as_integers(8), 1.0, 1.0),
-    "4-bit integers": (as_integers(4), 0.5, 1.0),
-    "last quarter only": (kept, 4.0, 0.25),
-}
-"""Change of keys and values, bytes of a number, and share of the tokens that is kept."""
-
-
-@measurement(files=[HELD_OUT])
-def stored(model: ModelHandle, documents: int = 24) -> pd.DataFrame:
-    """Loss of a continuation when the cache of its beginning is stored in less space
-
-    The first half of a window fills the cache, the cache is changed, and the second half is scored
-    with it. Columns: ``stored``, ``bytes_per_token`` (scales of the integers left out),
-    ``extra_bits`` (change of the loss in bits per token), ``low``, ``high``, ``n`` (documents).
+    Each in a process of its own, after the weights are loaded. Without a cache the whole text runs;
+    with one it is read in pieces of ``chunk`` tokens, and the last piece stands for a step.
+    Columns: ``mode``, ``tokens``, ``batch``, ``peak_mib`` (rise of the resident memory, sampled),
+    ``cache_mib`` (bytes of the cache's tensors).
     """
-    loaded = model.loaded()
-    documents = effort.units(loaded.facts, documents, least=8)
-    ids = windows(loaded, documents, window_length(loaded, 128))
-    losses = {
-        name: np.array([_continued_loss(loaded.model, row, change, share) for row in ids])
-        for name, (change, _, share) in STORED.items()
+    n = min(model.facts.context_length, LONGEST)
+    numbers = [str(n), str(batch), str(chunk)]
+    running = {
+        mode: subprocess.Popen(
+            [sys.executable, "-c", _PROBE, model.spec, mode, *numbers],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for mode in ("no cache", "cache")
     }
     rows = []
-    for name, (_, size, share) in STORED.items():
-        found = stats.paired_difference(losses[name], losses["full precision"], unit="documents")
-        width = bytes_per_token(loaded.facts, 1) * size * share
-        rows.append((name, width, found.value, found.low, found.high, found.n))
-    columns = ["stored", "bytes_per_token", "extra_bits", "low", "high", "n"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _continued_loss(network: Any, ids: Tensor, change: Change, share: float) -> float:
-    """Bits per token of the second half of a window, given the changed cache of the first half."""
-    import torch
-    from transformers import DynamicCache
-
-    half = len(ids) // 2
-    cache = DynamicCache()  # plain layers: a sliding window would drop tokens by itself
-    first = round(half * share)
-    positions = torch.arange(len(ids), device=ids.device)[None]
-    with torch.inference_mode():
-        network(ids[None, : half - 1], past_key_values=cache, use_cache=True)
-        for layer in cache.layers:
-            layer.keys = change(layer.keys)[..., -first:, :].contiguous()
-            layer.values = change(layer.values)[..., -first:, :].contiguous()
-        arguments: dict[str, Any] = {"past_key_values": cache, "use_cache": True}
-        if _takes_positions(network):
-            arguments["position_ids"] = positions[:, half - 1 : -1]
-        logits = network(ids[None, half - 1 : -1], **arguments).logits[0].double()
-    taken = logits.log_softmax(-1).gather(-1, ids[half:, None])
-    return float(-taken.mean().item() / math.log(2))
-
-
-def _takes_positions(network: Any) -> bool:
-    """OPT counts positions from its mask and takes none."""
-    import inspect
-
-    return "position_ids" in inspect.signature(network.forward).parameters
+    for mode, process in running.items():
+        out, _ = process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"the process that measures memory ({mode}) failed")
+        peak, cache = json.loads(out)
+        rows.append((mode, n, batch, peak / 2**20, cache / 2**20))
+    return pd.DataFrame(rows, columns=["mode", "tokens", "batch", "peak_mib", "cache_mib"])

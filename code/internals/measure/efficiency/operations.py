@@ -126,7 +126,7 @@ def machine(model: ModelHandle) -> Machine:
     found = interleaved({"product": lambda: a @ b, "copy": lambda: target.copy_(source)})
     median = spread(found).set_index("task")["median"]
     return Machine(
-        operations=2 * 1024**3 / median["product"],
-        bandwidth=2 * source.numel() * source.element_size() / median["copy"],
+        operations=float(2 * 1024**3 / median["product"]),
+        bandwidth=float(2 * source.numel() * source.element_size() / median["copy"]),
         threads=torch.get_num_threads(),
     )

@@ -6,6 +6,8 @@ model's context can be reached. Axes: ``heads``, ``n`` tokens, ``d_head``.
 
 from __future__ import annotations
 
+import itertools
+import json
 import math
 import subprocess
 import sys
@@ -19,39 +21,77 @@ import pandas as pd
 from internals import stats
 from internals.cache import measurement
 from internals.measure.efficiency.clock import REPEATS, interleaved
+from internals.measure.efficiency.operations import cost_of
 
 if TYPE_CHECKING:
     from internals.models import ModelHandle
 
-LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096)
-HELD = 300 * 2**20
-"""Bytes that a score matrix may take; longer lengths of the plain form are left out."""
+LONGEST = 8192
+"""Tokens of the longest timed text."""
+HELD = 150 * 2**20
+"""Bytes that the score matrices of a call may take; where all heads need more, fewer heads are
+timed and the time is multiplied, since heads do not touch each other."""
+
+
+def lengths(crossover: float) -> list[int]:
+    """Doublings from 64 tokens to well over the crossover, within the largest timed length."""
+    found = [64, 128, 256, 512]
+    while found[-1] < min(2.5 * crossover, LONGEST):
+        found.append(2 * found[-1])
+    return found
 
 
 @measurement(timing=True)
 def scaling(model: ModelHandle, repeats: int = REPEATS) -> pd.DataFrame:
-    """Time of attention and MLP alone by length
+    """Time of attention, of the MLP and of a whole block by length
 
-    Columns: ``part`` (scores and values, plain; scores and values, fused; MLP), ``length``,
-    ``repeat``, ``seconds``; one block's worth each.
+    Columns: ``part`` (scores and values, plain; scores and values, fused; MLP; whole block; one
+    new token: the scores and values of a step with a cache), ``length``, ``repeat``, ``seconds``;
+    one layer's worth each, on random tensors of the model's widths.
     """
     import torch
 
     loaded = model.loaded()
     facts = loaded.facts
     tasks: dict[Any, Callable[[], Any]] = {}
-    generator = torch.Generator().manual_seed(0)
-    for n in LENGTHS:
-        shape = (1, facts.n_heads, n, facts.d_head)
-        q, k, v = (torch.randn(shape, generator=generator).to(loaded.model.device) for _ in "qkv")
-        if 4 * facts.n_heads * n * n <= HELD:
-            tasks["scores and values, plain", n] = partial(plain, q, k, v)
-        tasks["scores and values, fused", n] = partial(fused, q, k, v)
-        tasks["MLP", n] = _mlp(loaded, n)
+    factor: dict[Any, float] = {}
+    for n in lengths(cost_of(facts).crossover):
+        heads = max(1, min(facts.n_heads, HELD // (4 * n * n)))
+        q, k, v = (_random(loaded, 1, heads, n, facts.d_head) for _ in "qkv")
+        own: dict[str, Callable[[], Any]] = {
+            "scores and values, plain": partial(plain, q, k, v),
+            "scores and values, fused": partial(fused, q, k, v),
+        }
+        factor |= {(part, n): facts.n_heads / heads for part in own}
+        own["one new token"] = _one_row(loaded, n)
+        own["MLP"] = _mlp(loaded, n)
+        own["whole block"] = _block(loaded, n)
+        tasks |= {(part, n): task for part, task in own.items()}
     with torch.inference_mode():
-        table = interleaved(tasks, repeats=repeats, warm_up=2)
+        table = interleaved(tasks, repeats=repeats)
+    table["seconds"] *= [factor.get(task, 1.0) for task in table["task"]]
     table[["part", "length"]] = table.pop("task").tolist()
-    return table
+    return table.astype({"length": int})
+
+
+def _random(loaded: Any, *shape: int) -> Any:
+    """Small random numbers on the model's device; times do not depend on which."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(shape, generator=generator).to(loaded.model.device) / math.sqrt(shape[-1])
+
+
+def _one_row(loaded: Any, n: int) -> Callable[[], Any]:
+    """Scores and values of one new token that looks at ``n``, all heads."""
+    facts = loaded.facts
+    q = _random(loaded, 1, facts.n_heads, 1, facts.d_head)
+    k, v = (_random(loaded, 1, facts.n_heads, n, facts.d_head) for _ in "kv")
+    return partial(_look, q, k, v)
+
+
+def _look(q: Any, k: Any, v: Any) -> Any:
+    return (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1) @ v
 
 
 def plain(q: Any, k: Any, v: Any) -> Any:
@@ -72,18 +112,35 @@ def fused(q: Any, k: Any, v: Any) -> Any:
 
 def _mlp(loaded: Any, n: int) -> Callable[[], Any]:
     """The two or three matrix products of one MLP on ``n`` tokens, without its activation."""
-    import torch
-
     facts = loaded.facts
-    device = loaded.model.device
-    x = torch.randn(n, facts.d_model, device=device)
-    up = torch.randn(facts.d_model, facts.d_mlp, device=device)
-    down = torch.randn(facts.d_mlp, facts.d_model, device=device)
+    x = _random(loaded, n, facts.d_model)
+    up = _random(loaded, facts.d_model, facts.d_mlp)
+    down = _random(loaded, facts.d_mlp, facts.d_model)
     gated = facts.mlp_kind == "gated"
 
     def run() -> Any:
         inner = x @ up
         return ((x @ up) * inner if gated else inner) @ down
+
+    return run
+
+
+def _block(loaded: Any, n: int) -> Callable[[], Any]:
+    """All matrix products of one block on ``n`` tokens, attention in its fused form."""
+    facts = loaded.facts
+    x = _random(loaded, n, facts.d_model)
+    heads, kv_heads, width = facts.n_heads, facts.n_kv_heads, facts.d_head
+    w_q = _random(loaded, facts.d_model, heads * width)
+    w_kv = _random(loaded, facts.d_model, 2 * kv_heads * width)
+    w_o = _random(loaded, heads * width, facts.d_model)
+    mlp = _mlp(loaded, n)
+
+    def run() -> Any:
+        q = (x @ w_q).view(1, n, heads, width).transpose(1, 2)
+        k, v = (x @ w_kv).view(1, n, 2, kv_heads, width).permute(2, 0, 3, 1, 4)
+        k, v = (part.repeat_interleave(heads // kv_heads, dim=1) for part in (k, v))
+        mixed = fused(q, k, v).transpose(1, 2).reshape(n, heads * width) @ w_o
+        return mixed, mlp()
 
     return run
 
@@ -97,18 +154,17 @@ def slopes(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for part, own in table.groupby("part", sort=False):
         wide = own.pivot(index="repeat", columns="length", values="seconds")
-        for a, b in zip(wide.columns[:-1], wide.columns[1:], strict=True):
+        for a, b in itertools.pairwise(wide.columns):
             ratio = np.log(wide[b] / wide[a]) / math.log(b / a)
-            found = stats.bootstrap_ci(ratio.to_numpy(), np.median, unit="repeats", n_resamples=500)
+            found = stats.bootstrap_ci(ratio.to_numpy(), np.median, unit="repeats")
             rows.append((part, math.sqrt(a * b), found.value, found.low, found.high, found.n))
     return pd.DataFrame(rows, columns=["part", "length", "slope", "low", "high", "n"])
 
 
 _PROBE = """
-import math, sys, threading, psutil, torch
-kind, heads, n, width = sys.argv[1], *map(int, sys.argv[2:])
-q, k, v = (torch.randn(1, heads, n, width) for _ in range(3))
-process, peak, done = psutil.Process(), [0], threading.Event()
+import json, math, sys, threading, psutil, torch
+heads, width, *lengths = map(int, sys.argv[1:])
+process, peak = psutil.Process(), [0]
 
 def plain(q, k, v):
     scores = q @ k.transpose(-1, -2) / math.sqrt(width)
@@ -118,39 +174,45 @@ def plain(q, k, v):
 def fused(q, k, v):
     return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
 
-def watch():
-    while not done.is_set():
-        peak[0] = max(peak[0], process.memory_info().rss)
-        done.wait(0.0005)
-
-attend = {"plain": plain, "fused": fused}[kind]
-with torch.inference_mode():
-    attend(q[:, :, :32], k[:, :, :32], v[:, :, :32])
-    before = process.memory_info().rss
+def rise(attend, *qkv):
+    peak[0] = before = process.memory_info().rss
+    done = threading.Event()
+    def watch():
+        while not done.wait(0.0005):
+            peak[0] = max(peak[0], process.memory_info().rss)
     watcher = threading.Thread(target=watch)
     watcher.start()
     for _ in range(3):
-        attend(q, k, v)
+        attend(*qkv)
     done.set()
     watcher.join()
-print(peak[0] - before)
+    return peak[0] - before
+
+with torch.inference_mode():
+    for attend in (plain, fused):
+        attend(*(torch.randn(1, heads, 32, width) for _ in range(3)))
+    # The lean form first: memory that the plain one gave back would hide what it takes.
+    for attend in (fused, plain):
+        for n in lengths:
+            qkv = [torch.randn(1, heads, n, width) for _ in range(3)]
+            print(json.dumps([attend.__name__, n, rise(attend, *qkv)]))
 """
 
 
 @measurement(timing=True)
-def peak_memory(model: ModelHandle, length: int = 2048) -> pd.DataFrame:
+def peak_memory(model: ModelHandle, lengths: tuple[int, ...] = (512, 1024, 2048)) -> pd.DataFrame:
     """Peak memory of attention in its plain and its fused form
 
     Columns: ``form``, ``length``, ``peak_mib`` (rise of the resident memory of a process of
-    its own, sampled), ``matrix_mib`` (one score matrix: heads × n² × 4 bytes).
+    its own, sampled over three calls), ``matrix_mib`` (one score matrix: heads × n² × 4 bytes).
     """
     facts = model.facts
+    arguments = [str(x) for x in (facts.n_heads, facts.d_head, *lengths)]
+    done = subprocess.run(
+        [sys.executable, "-c", _PROBE, *arguments], capture_output=True, text=True, check=True
+    )
     rows = []
-    for form in ("plain", "fused"):
-        arguments = [form, str(facts.n_heads), str(length), str(facts.d_head)]
-        done = subprocess.run(
-            [sys.executable, "-c", _PROBE, *arguments], capture_output=True, text=True, check=True
-        )
-        matrix = 4 * facts.n_heads * length**2 / 2**20
-        rows.append((form, length, int(done.stdout) / 2**20, matrix))
+    for line in done.stdout.splitlines():
+        form, n, size = json.loads(line)
+        rows.append((form, n, size / 2**20, 4 * facts.n_heads * n * n / 2**20))
     return pd.DataFrame(rows, columns=["form", "length", "peak_mib", "matrix_mib"])

@@ -1,38 +1,41 @@
-"""Generation with and without a key-value cache, timed: single steps, and whole texts.
+"""Generation with and without a key-value cache, timed: single steps, whole texts, batches.
 
-A step without a cache runs the whole text; a step with one runs the new token alone. Times of
-steps give a prediction of whole texts, which is then compared with whole texts.
+A step without a cache runs the whole text; a step with one runs the new token alone; the prefill
+runs the prompt and fills the cache. What is expected of them is in `prediction`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from internals.cache import measurement
 from internals.measure import effort
 from internals.measure.efficiency.clock import REPEATS, interleaved, spread
-from internals.measure.efficiency.operations import Machine, cost_of
 
 if TYPE_CHECKING:
     from internals.models import LoadedModel, ModelHandle
-    from internals.models.facts import ModelFacts
 
-TEXTS = ((8, 16), (8, 32), (8, 64))
-"""Prompt length and new tokens of the whole texts that are timed."""
 BATCHES = (1, 4, 16)
+LONGEST = 1024
+"""Tokens of the longest timed text, where the context allows it."""
 
 
 def lengths(context: int) -> list[int]:
     """Text lengths from 8 to the context, about evenly spaced on a logarithmic axis."""
     return sorted(
-        {min(n, context) for n in (8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)}
+        {min(n, context) for n in (8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, LONGEST)}
     )
+
+
+def timed_texts(context: int) -> list[tuple[int, int]]:
+    """Prompt length and new tokens of the whole texts that are timed: two lengths after a short
+    prompt, and a few tokens after a prompt of half the context."""
+    wanted = ((8, 16), (8, 64), (min(context, LONGEST) // 2, 16))
+    return sorted({(p, min(new, context - p)) for p, new in wanted})
 
 
 def random_ids(loaded: LoadedModel, rows: int, n: int, seed: int = 0) -> Any:
@@ -45,7 +48,8 @@ def random_ids(loaded: LoadedModel, rows: int, n: int, seed: int = 0) -> Any:
 
 
 def step_tasks(loaded: LoadedModel, n: int, rows: int = 1) -> dict[str, Callable[[], Any]]:
-    """One step at a text of ``n`` tokens: without a cache, and with one that holds ``n - 1``."""
+    """One step at a text of ``n`` tokens: without a cache, with one that holds ``n - 1``, and the
+    prefill of a prompt of ``n`` tokens."""
     import torch
     from transformers import DynamicCache
 
@@ -58,29 +62,35 @@ def step_tasks(loaded: LoadedModel, n: int, rows: int = 1) -> dict[str, Callable
         with torch.inference_mode():
             network(ids, use_cache=False, logits_to_keep=1)
 
+    def prefill() -> None:
+        with torch.inference_mode():
+            new = DynamicCache(config=network.config)
+            network(ids, past_key_values=new, use_cache=True, logits_to_keep=1)
+
     def one() -> None:
         with torch.inference_mode():
             network(ids[:, -1:], past_key_values=cache, use_cache=True, logits_to_keep=1)
         cache.crop(-1)
 
-    return {"no cache": whole, "cache": one}
+    return {"no cache": whole, "prefill": prefill, "cache": one}
 
 
 @measurement(timing=True)
 def steps(model: ModelHandle, repeats: int = REPEATS) -> pd.DataFrame:
     """Time of one step by text length, with and without a cache
 
-    Columns: ``mode`` (cache, no cache), ``length``, ``median``, ``low``, ``high`` (quartiles,
-    seconds), ``n`` (repeats).
+    Columns: ``mode`` (cache, no cache, prefill), ``length``, ``repeat``, ``seconds``.
     """
     loaded = model.loaded()
     tasks: dict[Any, Callable[[], Any]] = {}
-    for n in lengths(loaded.facts.context_length):
+    for i, n in enumerate(reversed(lengths(loaded.facts.context_length))):
         for mode, task in step_tasks(loaded, n).items():
-            tasks[mode, n] = task
+            # A prefill costs nearly what a pass without a cache does: every third length is enough.
+            if mode != "prefill" or i % 3 == 0:
+                tasks[mode, n] = task
     table = interleaved(tasks, repeats=repeats)
     table[["mode", "length"]] = table.pop("task").tolist()
-    return spread(table, ["mode", "length"])
+    return table.astype({"length": int}).sort_values(["mode", "length"], ignore_index=True)
 
 
 @measurement(timing=True)
@@ -90,44 +100,49 @@ def texts(model: ModelHandle, repeats: int = REPEATS) -> pd.DataFrame:
     Columns: ``mode`` (cache, no cache, library), ``prompt``, ``new``, ``median``, ``low``,
     ``high`` (seconds), ``n``, ``same`` (all modes gave the same tokens).
     """
-    import torch
-
-    from internals.generation.generate import generate
-
     loaded = model.loaded()
-    context = loaded.facts.context_length
     tasks: dict[Any, Callable[[], Any]] = {}
     same: dict[tuple[int, int], bool] = {}
-    for prompt, new in TEXTS:
-        if prompt + new > context:
-            continue
-        ids = random_ids(loaded, 1, prompt)
-
-        def own(cached: bool, ids: Any = ids, new: int = new) -> list[int]:
-            return list(generate(loaded.model, ids.tolist(), new, cached=cached).ids[0])
-
-        def library(ids: Any = ids, new: int = new) -> list[int]:
-            with torch.inference_mode():
-                return library_greedy(loaded.model, ids, new)[0]
-
-        same[prompt, new] = own(True) == own(False) == library()
-        tasks["cache", prompt, new] = partial(own, True)
-        tasks["no cache", prompt, new] = partial(own, False)
-        tasks["library", prompt, new] = library
+    for prompt, new in timed_texts(loaded.facts.context_length):
+        own = text_tasks(loaded, prompt, new)
+        made = [task() for task in own.values()]
+        same[prompt, new] = all(other == made[0] for other in made)
+        tasks |= {(mode, prompt, new): task for mode, task in own.items()}
     # Whole texts of a large model are slow; their spread is small against their length.
-    table = interleaved(tasks, repeats=effort.units(loaded.facts, repeats, least=3), warm_up=1)
+    table = interleaved(tasks, repeats=effort.units(loaded.facts, repeats, least=3))
     table[["mode", "prompt", "new"]] = table.pop("task").tolist()
+    table = table.astype({"prompt": int, "new": int})
     found = spread(table, ["mode", "prompt", "new"])
     return found.assign(same=[same[k] for k in zip(found["prompt"], found["new"], strict=True)])
 
 
-def library_greedy(network: Any, ids: Any, new: int) -> list[list[int]]:
+def text_tasks(
+    loaded: LoadedModel, prompt: int, new: int, rows: int = 1
+) -> dict[str, Callable[[], list[list[int]]]]:
+    """A whole greedy text of exactly ``new`` tokens in three ways; each returns its tokens."""
+    import torch
+
+    from internals.generation.generate import generate
+
+    ids = random_ids(loaded, rows, prompt)
+
+    def own(cached: bool) -> list[list[int]]:
+        return [list(row) for row in generate(loaded.model, ids.tolist(), new, cached=cached).ids]
+
+    def library() -> list[list[int]]:
+        with torch.inference_mode():
+            return library_greedy(loaded.model, ids, new)
+
+    return {"cache": partial(own, True), "no cache": partial(own, False), "library": library}
+
+
+def library_greedy(network: Any, ids: Any, new: int, mask: Any = None) -> list[list[int]]:
     """New tokens by the library's own ``generate``, greedy, exactly ``new`` of them."""
     import torch
 
     made = network.generate(
         input_ids=ids,
-        attention_mask=torch.ones_like(ids),
+        attention_mask=torch.ones_like(ids) if mask is None else mask,
         do_sample=False,
         max_new_tokens=new,
         min_new_tokens=new,
@@ -138,61 +153,19 @@ def library_greedy(network: Any, ids: Any, new: int) -> list[list[int]]:
 
 
 @measurement(timing=True)
-def batches(model: ModelHandle, length: int = 64) -> pd.DataFrame:
-    """Tokens per second of cached steps by batch size
+def batches(model: ModelHandle, length: int = 64, repeats: int = REPEATS) -> pd.DataFrame:
+    """Time of a step by batch size
 
-    Columns: ``batch``, ``median`` (seconds of a step), ``tokens_per_second``.
+    Columns: ``mode`` (cache, no cache), ``batch``, ``length``, ``median``, ``low``, ``high``
+    (seconds of a step), ``n``, ``tokens_per_second`` (new tokens of all texts).
     """
     loaded = model.loaded()
     n = min(length, loaded.facts.context_length)
-    found = spread(interleaved({b: step_tasks(loaded, n, b)["cache"] for b in BATCHES}))
-    rows = [(int(r.task), r.median, int(r.task) / r.median) for r in found.itertuples()]
-    return pd.DataFrame(rows, columns=["batch", "median", "tokens_per_second"])
-
-
-def predicted_text(table: pd.DataFrame, mode: str, prompt: int, new: int) -> float:
-    """Seconds of a whole text from the times of single steps, interpolated between lengths."""
-    part = table[table["mode"] == mode].sort_values("length")
-    at = np.arange(prompt, prompt + new)
-    if mode == "no cache":
-        return float(np.interp(at, part["length"], part["median"]).sum())
-    whole = table[table["mode"] == "no cache"].sort_values("length")
-    prefill = float(np.interp(prompt, whole["length"], whole["median"]))
-    return prefill + float(np.interp(at[1:], part["length"], part["median"]).sum())
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Expected against measured seconds of a step."""
-
-    table: pd.DataFrame
-    """``mode``, ``length``, ``operations``, ``bytes``, ``limit`` (seconds that the machine's peak
-    allows), ``expected`` (limit plus the fixed cost of a call), ``median``, ``error`` (expected
-    over measured, minus 1)."""
-    fixed: float
-    """Seconds of a call beyond its limit, from the shortest cached step."""
-
-
-def predict(facts: ModelFacts, table: pd.DataFrame, peak: Machine, value_bytes: int) -> Prediction:
-    """Roofline of every step: the slower of computing and of moving bytes (Williams et al. 2009).
-
-    Bytes are the weights of the blocks and the head and the cache that is read. What a call costs
-    whatever its size (Python, kernel launches) is taken from the shortest step with a cache.
-    """
-    cost = cost_of(facts)
-    q = 2 * facts.n_layers * facts.n_kv_heads * facts.d_head * value_bytes
-    weights = (cost.linear + cost.head) // 2 * value_bytes
-    rows = []
-    for row in table.itertuples():
-        whole = row.mode == "no cache"
-        operations = cost.full(row.length) if whole else cost.step(row.length)
-        moved = weights + q * row.length
-        limit = max(operations / peak.operations, moved / peak.bandwidth)
-        rows.append((row.mode, row.length, operations, moved, limit, row.median))
-    columns = ["mode", "length", "operations", "bytes", "limit", "median"]
-    found = pd.DataFrame(rows, columns=columns)
-    first = found[found["mode"] == "cache"].sort_values("length").iloc[0]
-    fixed = max(0.0, float(first["median"] - first["limit"]))
-    found["expected"] = found["limit"] + fixed
-    found["error"] = found["expected"] / found["median"] - 1
-    return Prediction(found, fixed)
+    tasks: dict[Any, Callable[[], Any]] = {}
+    for rows in BATCHES:
+        own = step_tasks(loaded, n, rows)
+        tasks |= {(mode, rows): own[mode] for mode in ("cache", "no cache")}
+    table = interleaved(tasks, repeats=repeats)
+    table[["mode", "batch"]] = table.pop("task").tolist()
+    found = spread(table.astype({"batch": int}), ["mode", "batch"])
+    return found.assign(length=n, tokens_per_second=found["batch"] / found["median"])
