@@ -184,6 +184,6 @@ def test_recall_finds_the_answer_that_the_model_prefers(tmp_path):
     [({"avx2": True, "avx512_bf16": False}, False), ({"avx2": True, "amx_bf16": True}, True)],
 )
 def test_sixteen_bits_are_used_only_where_the_processor_has_them(monkeypatch, found, fast):
-    """Emulated bfloat16 made a step thirty times slower on processors without it."""
+    """Emulated bfloat16 makes a step many times slower."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
     assert trainer.fast_bfloat16("cpu") is fast
