@@ -38,7 +38,27 @@ QUESTIONS = (
 )
 """A part of each question of sections 1 to 5, as the assignment words it."""
 RUBRIC = (ROOT / "report" / "rubric.qmd").read_text("utf-8")
-ROWS = [line for line in RUBRIC.splitlines() if line.startswith("| ")][2:]
+SUBMISSION = (
+    "Jupyter Notebook",
+    "Clear visualizations of probability distributions and tokenization analysis",
+    "Thoughtful written responses to all critical thinking questions",
+    "Evidence-based arguments supported by experimental results",
+    "Written Analysis",
+    "Python libraries `transformers`, `torch`, `matplotlib`, `numpy`, and `pandas`",
+    "Attention Visualization",
+    "Layer-wise Analysis",
+    "Cross-model Comparison",
+)
+"""What a submission must hold, and the optional extensions."""
+
+
+def rows_of(table: str) -> list[str]:
+    """The rows of the table that ends with the label ``table``, without its head."""
+    before = RUBRIC.split("{#" + table + "}")[0].rpartition("| --- | --- |\n")[2]
+    return [line for line in before.splitlines() if line.startswith("| ")]
+
+
+ROWS = rows_of("tbl-rubric")
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
@@ -53,6 +73,21 @@ def test_every_row_leads_to_a_section_of_a_chapter():
         assert targets, row
         for target in targets:
             assert f"{{#{target}}}" in chapters, target
+
+
+@pytest.mark.parametrize("asked", SUBMISSION)
+def test_every_requirement_of_a_submission_has_a_row(asked):
+    assert sum(asked in row for row in rows_of("tbl-submission")) == 1
+
+
+def test_the_rows_of_a_submission_lead_to_labels_of_the_book():
+    pages = [ROOT / "index.qmd", *(ROOT / "report").glob("*.qmd")]
+    book = "".join(p.read_text("utf-8") for p in pages)
+    for row in rows_of("tbl-submission"):
+        targets = re.findall(r"@((?:sec|tbl)-[a-z-]+)", row)
+        assert targets, row
+        for target in targets:
+            assert f"#{target}}}" in book, target
 
 
 def test_the_chapters_ask_the_questions_where_the_map_says():
