@@ -117,24 +117,10 @@ def mean_surprisal(
 ) -> np.ndarray:
     """Mean surprisal in nats of the tokens of each tail after its head, ``(n,)``.
 
-    Only these numbers are formed, which is much faster than :func:`score_tokens`; NaN for an
-    empty tail.
+    As :func:`tail_surprisal`; NaN for an empty tail.
     """
-    import torch
-
-    found = np.full(len(heads), np.nan)
-    sequences = [[*head, *tail] for head, tail in zip(heads, tails, strict=True)]
-    for group in batches([len(s) for s in sequences], budget):
-        ids = padded([sequences[i] for i in group], model.device)
-        with torch.inference_mode():
-            logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
-            taken = logits.gather(-1, ids[:, 1:, None]).squeeze(-1) - logits.logsumexp(-1)
-        values = taken.cpu().numpy()
-        for row, i in enumerate(group):
-            if tails[i]:
-                part = values[row, len(heads[i]) - 1 : len(sequences[i]) - 1]
-                found[i] = -float(part.mean())
-    return found
+    parts = tail_surprisal(model, heads, tails, budget)
+    return np.array([part.mean() if len(part) else np.nan for part in parts], dtype=float)
 
 
 def tail_surprisal(

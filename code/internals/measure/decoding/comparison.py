@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 BLEU_TEXTS = 5
 """Samples of a prompt that enter self-BLEU, each with the others as references."""
-JUDGED_SEEDS = 5
+JUDGED_SEEDS = 4
 """Samples of a prompt that the second model reads."""
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 OPENINGS = inputs.PROMPTS / "openings.yaml"
 SEEDS, NEW_TOKENS = 10, 32
-OWN_SEEDS = 3
+OWN_SEEDS = 2
 """Samples of a prompt whose loss under the model itself is taken."""
 SETTINGS = (
     Sampler("greedy", greedy=True),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FILES = ["data/facts/countries.csv", "data/facts/templates.yaml"]
 RELATIONS = ("capital", "continent", "language")
-FREE = ("greedy", "T 0.7", "T 1", "T 1.3", "k 50", "p 0.5", "p 0.9")
+FREE = ("greedy", "T 1", "T 1.3", "k 50", "p 0.9")
 """Settings under which texts are written freely."""
 
 
@@ -103,7 +103,7 @@ def _countries(loaded: LoadedModel, n: int, least: int, seed: int) -> list[str]:
 
 
 @measurement(files=FILES)
-def written(model: ModelHandle, seeds: int = 3, seed: int = 0) -> pd.DataFrame:
+def written(model: ModelHandle, seeds: int = 2, seed: int = 0) -> pd.DataFrame:
     """Statements about countries in freely written text, right and wrong
 
     Every text begins with the name of a country and goes on as the model likes. Columns:
@@ -114,7 +114,7 @@ def written(model: ModelHandle, seeds: int = 3, seed: int = 0) -> pd.DataFrame:
     from internals.generation.generate import generate
 
     loaded = model.loaded()
-    openings = _countries(loaded, 48, 16, seed)
+    openings = _countries(loaded, 40, 16, seed)
     chosen = [s for s in SETTINGS if s.name in FREE]
     heads = {o: [*start_ids(loaded), *token_ids(loaded, o)] for o in openings}
     n_new = min(NEW_TOKENS, loaded.facts.context_length - max(map(len, heads.values())))
@@ -216,7 +216,7 @@ def rate_difference(table: pd.DataFrame, a: str, b: str) -> stats.Estimate | Non
 
 
 @measurement(files=FILES)
-def asked(model: ModelHandle, times: int = 8, seed: int = 0) -> pd.DataFrame:
+def asked(model: ModelHandle, times: int = 5, seed: int = 0) -> pd.DataFrame:
     """Right capitals in sampled answers, by setting
 
     Columns: ``setting``, ``country``, ``answers``, ``right``.
@@ -230,7 +230,7 @@ def asked(model: ModelHandle, times: int = 8, seed: int = 0) -> pd.DataFrame:
         # An answer that stands in the question (Luxembourg) would test copying.
         if next(iter(answers)) not in country
     }
-    names = [c for c in _countries(loaded, 60, 20, seed + 1) if c in capitals]
+    names = [c for c in _countries(loaded, 40, 20, seed + 1) if c in capitals]
     heads = {c: [*start_ids(loaded), *token_ids(loaded, f"The capital of {c} is")] for c in names}
     rows: list[dict[str, Any]] = []
     for number, setting in enumerate(SETTINGS):

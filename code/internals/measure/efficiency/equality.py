@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from internals.models import ModelHandle
 
 NEW = 16
-PAIRS = 24
+PAIRS = 16
 """Prompts whose logits are compared, taken from all families."""
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 LONGEST = 8192
 """Tokens of the longest timed text."""
-HELD = 150 * 2**20
+HELD = 70 * 2**20
 """Bytes that the score matrices of a call may take; where all heads need more, fewer heads are
 timed and the time is multiplied, since heads do not touch each other."""
 

@@ -33,8 +33,8 @@ def lengths(context: int) -> list[int]:
 
 def timed_texts(context: int) -> list[tuple[int, int]]:
     """Prompt length and new tokens of the whole texts that are timed: two lengths after a short
-    prompt, and a few tokens after a prompt of half the context."""
-    wanted = ((8, 16), (8, 64), (min(context, LONGEST) // 2, 16))
+    prompt, and a few tokens after a prompt of a quarter of the context."""
+    wanted = ((8, 16), (8, 64), (min(context, LONGEST) // 4, 16))
     return sorted({(p, min(new, context - p)) for p, new in wanted})
 
 
