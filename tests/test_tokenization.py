@@ -135,6 +135,13 @@ def test_our_merges_end_at_the_tokens_of_the_library(word):
     assert path["agrees"].iloc[-1]
 
 
+def test_merges_of_a_tokenizer_that_adds_its_own_space_end_at_its_tokens():
+    path = merges.word_path(byte_fallback_bpe(), " capital")
+    assert path is not None
+    assert path["agrees"].all()
+    assert path["symbols"].iloc[0][0] == "▁"
+
+
 def test_a_tokenizer_without_merges_has_no_path():
     assert merges.word_path(wordpiece(), "cat") is None
 

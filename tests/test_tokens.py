@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from internals.tokens import byte_alphabet, pieces, token_bytes, tokenizer_facts, visible
+from internals.tokens import (
+    byte_alphabet,
+    doubles_space,
+    pieces,
+    token_bytes,
+    tokenizer_facts,
+    visible,
+    word_ids,
+)
 from tokenizers_small import ALL, byte_fallback_bpe, byte_level_bpe, word_level, wordpiece
 
 anything = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -119,6 +127,16 @@ def test_a_typed_special_token_is_one_id_unless_it_is_split():
     assert len(typed) > 3
     assert not any(p.special for p in typed)
     assert b"".join(p.raw for p in typed) == text.encode()
+
+
+def test_a_word_in_a_sentence_has_one_space_before_it():
+    """Tokenizers that add a space themselves must not get a second one."""
+    for tokenizer in (byte_level_bpe(), byte_fallback_bpe()):
+        sentence = tokenizer("the cat sat", add_special_tokens=False)["input_ids"]
+        assert sentence[-len(word_ids(tokenizer, "sat")) :] == word_ids(tokenizer, "sat")
+    assert doubles_space(byte_fallback_bpe())
+    assert not doubles_space(byte_level_bpe())
+    assert not doubles_space(wordpiece())
 
 
 def test_a_row_beyond_the_tokenizer_has_no_bytes():

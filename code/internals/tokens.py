@@ -149,6 +149,29 @@ def pieces(tokenizer: Any, text: str, *, split_special: bool = False) -> list[Pi
     ]
 
 
+def word_ids(tokenizer: Any, word: str) -> list[int]:
+    """Ids of a word as it stands within a sentence, with one space before it.
+
+    Tokenizers that put a space before every text (Llama 2) would turn " word" into two spaces.
+    """
+    bare = tokenizer(word, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    if doubles_space(tokenizer):
+        return list(bare)
+    return list(
+        tokenizer(" " + word, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    )
+
+
+def doubles_space(tokenizer: Any) -> bool:
+    """Whether a space typed before the first word comes on top of one that is added anyway."""
+    return _known(tokenizer)[0].prefix_space and not _same_with_space(tokenizer)
+
+
+def _same_with_space(tokenizer: Any) -> bool:
+    bare, spaced = (tokenizer(t, add_special_tokens=False)["input_ids"] for t in ("a", " a"))
+    return bool(bare == spaced)
+
+
 @functools.cache
 def byte_alphabet() -> dict[str, int]:
     """Character of a byte-level vocabulary to byte (Radford et al. 2019, released code).

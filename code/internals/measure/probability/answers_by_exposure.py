@@ -17,6 +17,7 @@ from internals.cache import measurement
 from internals.measure import effort
 from internals.measure.capability import EXPOSURE, start_ids
 from internals.paths import DATA
+from internals.tokens import word_ids
 
 if TYPE_CHECKING:
     from internals.models import LoadedModel, ModelHandle
@@ -65,7 +66,7 @@ def answers(model: ModelHandle, seed: int = 0) -> pd.DataFrame:
     for number, question in enumerate(asked):
         head = [*start, *_ids(loaded, question.prompt)]
         for answer in question.answers:
-            pairs.append((head, _ids(loaded, f" {answer}")))
+            pairs.append((head, word_ids(loaded.tokenizer, answer)))
             owner.append(number)
     scores = answer_scores(loaded.model, pairs)
     scores["question"] = owner
@@ -175,7 +176,7 @@ def known_truth(model: ModelHandle) -> pd.DataFrame:
     rows = []
     for kind, context, part in _contexts(table):
         head = [*start, *_ids(loaded, context)]
-        pairs = [(head, _ids(loaded, f" {w}")) for w in part["continuation"]]
+        pairs = [(head, word_ids(loaded.tokenizer, w)) for w in part["continuation"]]
         p = np.exp(answer_scores(loaded.model, pairs)["log_prob"].to_numpy())
         shares, truth = p / p.sum(), part["probability"].to_numpy()
         n = int(part["exposures"].iloc[0])

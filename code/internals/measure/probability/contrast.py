@@ -39,9 +39,9 @@ def contrasts(model: ModelHandle, n: int = PROMPTS, seed: int = 0) -> pd.DataFra
     loaded = model.loaded()
     rows: list[dict[str, Any]] = []
     for country, right, other in _pairs(loaded, effort.units(loaded.facts, n, least=15), seed):
-        shared, good, bad = fork(_ids(loaded, f" {right}"), _ids(loaded, f" {other}"))
+        shared, good, bad = fork(_ids(loaded, right), _ids(loaded, other))
         ids = [*loaded.tokenizer(_FRAME.format(country))["input_ids"], *shared]
-        own = set(_ids(loaded, f" {country}"))
+        own = set(_ids(loaded, country))
         difference, gradient = gradient_by_input(loaded.model, ids, good, bad)
         fall = occlusion(loaded.model, ids, good, bad)
         for position, token in enumerate(ids):
@@ -61,8 +61,10 @@ def contrasts(model: ModelHandle, n: int = PROMPTS, seed: int = 0) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def _ids(loaded: LoadedModel, text: str) -> list[int]:
-    return list(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
+def _ids(loaded: LoadedModel, word: str) -> list[int]:
+    from internals.tokens import word_ids
+
+    return word_ids(loaded.tokenizer, word)
 
 
 def fork(first: list[int], second: list[int]) -> tuple[list[int], int, int]:
@@ -94,7 +96,7 @@ def _pairs(loaded: LoadedModel, n: int, seed: int) -> list[tuple[str, str, str]]
 
 def _part(loaded: LoadedModel, first: str, second: str) -> bool:
     """Whether neither answer is the beginning of the other."""
-    a, b = _ids(loaded, f" {first}"), _ids(loaded, f" {second}")
+    a, b = _ids(loaded, first), _ids(loaded, second)
     return a[: len(b)] != b[: len(a)]
 
 

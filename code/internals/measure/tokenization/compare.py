@@ -21,7 +21,7 @@ def document_counts(rivals: Sequence[Rival], documents: Sequence[str]) -> pd.Dat
     """Raw counts of each tokenizer on each document, from which every rate is made.
 
     Columns: ``tokenizer``, ``document``, ``tokens``, ``unknown``, ``bytes``, ``words`` (runs
-    between blanks), ``single`` (words that are one token when encoded with a space before them).
+    between blanks), ``single`` (words that are one token, with or without a space before them).
     """
     rows = []
     for rival in rivals:
@@ -45,8 +45,9 @@ def document_counts(rivals: Sequence[Rival], documents: Sequence[str]) -> pd.Dat
 
 def _is_single(rival: Rival, word: str, known: dict[str, bool]) -> bool:
     if word not in known:
-        ids = rival.encode(" " + word)
-        known[word] = len(ids) == 1 and ids[0] != rival.unknown
+        # Some tokenizers put a space before every text, the others need it typed.
+        found = [rival.encode(text) for text in (word, " " + word)]
+        known[word] = any(len(ids) == 1 and ids[0] != rival.unknown for ids in found)
     return known[word]
 
 

@@ -33,7 +33,7 @@ from internals.measure.windows import documents
 from internals.models import ModelHandle
 from internals.models.resolve import tokenizer_file
 from internals.paths import DATA
-from internals.tokens import tokenizer_facts
+from internals.tokens import tokenizer_facts, word_ids
 
 SAMPLES = inputs.PROMPTS / "samples.yaml"
 WORDS = "data/words/counts.csv"
@@ -175,10 +175,16 @@ def case_embeddings(model: ModelHandle, n_words: int = 1500, seed: int = 0) -> p
 
 @measurement(files=[WORDS])
 def case_divergence(model: ModelHandle, n_words: int = 200) -> pd.DataFrame:
-    """Next-token distributions after two forms of a word"""
+    """Next-token distributions after two forms of a word
+
+    Columns: ``word``, ``kl_case_bits``, ``kl_other_word_bits``, ``shared`` (both forms have an id
+    in common, so that their states are alike before anything is learned).
+    """
     loaded = model.loaded()
     chosen = words(effort.units(loaded.facts, n_words, least=60))
-    return casing.next_token_divergence(loaded.model, loaded.tokenizer, chosen, list(CONTEXTS))
+    table = casing.next_token_divergence(loaded.model, loaded.tokenizer, chosen, list(CONTEXTS))
+    forms = [[set(word_ids(loaded.tokenizer, w)) for w in (x, x.capitalize())] for x in chosen]
+    return table.assign(shared=[bool(a & b) for a, b in forms])
 
 
 PAIR = ("the", "The", "a")

@@ -7,11 +7,12 @@ check the library: it must end at the library's own tokens.
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import pandas as pd
 
-from internals.tokens import description, pieces
+from internals.tokens import description, doubles_space, pieces, word_ids
 
 
 def merge_ranks(tokenizer: Any) -> dict[tuple[str, str], int] | None:
@@ -50,8 +51,11 @@ def word_path(tokenizer: Any, word: str) -> pd.DataFrame | None:
     ranks = merge_ranks(tokenizer)
     if ranks is None:
         return None
-    tokens = [p.token for p in pieces(tokenizer, word, split_special=True)]
-    path = merge_path(list("".join(tokens)), ranks)
+    text = word.removeprefix(" ") if doubles_space(tokenizer) else word
+    tokens = [p.token for p in pieces(tokenizer, text, split_special=True)]
+    # A byte that stands for a missing character is one symbol.
+    symbols = [c for t in tokens for c in ([t] if re.fullmatch(r"<0x..>", t) else t)]
+    path = merge_path(symbols, ranks)
     path["agrees"] = list(path["symbols"].iloc[-1]) == tokens
     return path
 
@@ -66,7 +70,7 @@ def pieces_by_rarity(tokenizer: Any, words: pd.DataFrame) -> pd.DataFrame:
         one row for each word: ``word``, ``count``, ``band`` (power of ten of the count),
         ``pieces`` (with a leading space, as inside a sentence), ``characters``.
     """
-    counts = [len(pieces(tokenizer, " " + word, split_special=True)) for word in words["word"]]
+    counts = [len(word_ids(tokenizer, word)) for word in words["word"]]
     bands = words["count"].map(lambda n: len(str(int(n))) - 1)
     return pd.DataFrame(
         {
