@@ -204,6 +204,10 @@ class _Copier(torch.nn.Module):
     def __init__(self, vocab: int):
         super().__init__()
         self.vocab = vocab
+        self.head = torch.nn.Identity()
+
+    def get_output_embeddings(self):
+        return self.head
 
     def forward(self, input_ids, **_):
         from types import SimpleNamespace
@@ -215,7 +219,7 @@ class _Copier(torch.nn.Module):
                     if ids[j] == token:
                         logits[row, i, ids[j + 1]] = 10.0
                         break
-        return SimpleNamespace(logits=logits)
+        return SimpleNamespace(logits=self.head(logits))
 
 
 def test_a_model_that_copies_finds_repetition_easy_and_other_text_not(handle, monkeypatch):

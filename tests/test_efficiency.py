@@ -456,7 +456,7 @@ def test_four_bits_keep_every_integer_in_its_place():
 def test_an_unchanged_cache_continues_as_one_pass_would(family):
     model = build(family)
     ids = torch.randint(1, 200, (24,), generator=torch.Generator().manual_seed(1))
-    found = stores.continued_bits(model, ids, stores.stores(8)[0])
+    (found,) = stores.continued_bits(model, ids[None], stores.stores(8)[0])
     with torch.no_grad():
         lp = model(ids[None]).logits[0, 11:-1].double().log_softmax(-1)
     expected = -lp.gather(-1, ids[12:, None]).sum().item() / math.log(2)
@@ -479,7 +479,7 @@ def test_storing_less_is_compared_with_storing_all(handle):
     assert abs(eight["extra_bits"]) < 0.05
 
 
-def test_memory_is_measured_in_processes_of_their_own(handle):
+def test_memory_is_measured_in_a_process_of_its_own(handle):
     table = memory.resident.uncached(handle, batch=2, chunk=16).set_index("mode")
     held = 2 * 64 * memory.bytes_per_token(handle.facts, 4) / 2**20
     assert table.loc["cache", "cache_mib"] == pytest.approx(held)

@@ -141,6 +141,17 @@ def test_a_repetition_penalty_gives_the_text_of_the_library(model):
     assert generate(model, PROMPTS, 8, sampler=sampler).ids == alone, "padding is never penalised"
 
 
+@pytest.mark.parametrize("cached", [True, False])
+def test_copies_are_what_each_prompt_repeated_gives(model, cached):
+    hot = Sampler("hot", temperature=3.0)
+    repeated = [p for p in PROMPTS for _ in range(3)]
+    long = generate(model, repeated, 8, sampler=hot, seed=1, cached=cached)
+    short = generate(model, PROMPTS, 8, sampler=hot, seed=1, cached=cached, copies=3)
+    assert short.ids == long.ids
+    assert len(set(short.ids[:3])) > 1
+    assert short.tokens_processed < long.tokens_processed, "one prefill for all copies"
+
+
 def test_the_same_seed_gives_the_same_text_and_another_seed_another(model):
     hot = Sampler("hot", temperature=5.0)
     one, again, other = (

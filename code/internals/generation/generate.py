@@ -90,6 +90,7 @@ def generate(
     cached: bool = True,
     end_id: int | None = None,
     on_tokens: Callable[[list[int]], None] | None = None,
+    copies: int = 1,
 ) -> Generated:
     """Continue each prompt by up to ``n_new`` tokens.
 
@@ -102,6 +103,7 @@ def generate(
         cached: keep keys and values, or run the whole text again for each token.
         end_id: a row that draws this token stops; None never stops.
         on_tokens: called with the new token of each row as soon as it is there.
+        copies: continuations of each prompt, which stand together and share its prefill.
 
     Raises:
         GenerationError: for an empty prompt, ``n_new`` < 1, or a text longer than the context.
@@ -113,11 +115,11 @@ def generate(
     pad_id = 0 if end_id is None else end_id
     batch = pad_left(prompts, pad_id, model.device)
     generator = torch.Generator(model.device).manual_seed(seed)
-    running = torch.ones(len(prompts), dtype=torch.bool, device=model.device)
+    running = torch.ones(copies * len(prompts), dtype=torch.bool, device=model.device)
     new: list[Tensor] = []
     processed = 0
-    seen = batch.real_ids() if sampler.penalty is not None else None
-    for logits, n_processed in _steps(model, batch, new, cached):
+    seen = batch.real_ids().repeat_interleave(copies, 0) if sampler.penalty is not None else None
+    for logits, n_processed in _steps(model, batch, new, cached, copies):
         processed += n_processed
         token = sampler.choose(logits.float(), generator, seen)
         if end_id is not None:
@@ -152,7 +154,7 @@ def context_length(model: Any) -> int | None:
 
 
 def _steps(
-    model: Any, batch: Padded, new: list[Tensor], cached: bool
+    model: Any, batch: Padded, new: list[Tensor], cached: bool, copies: int = 1
 ) -> Iterator[tuple[Tensor, int]]:
     """Logits ``(batch, vocab)`` of the next token, step after step, and tokens processed.
 
@@ -167,7 +169,14 @@ def _steps(
     padded = batch.padded
     while True:
         logits = next_logits(model, ids, mask if padded else None, positions, cache)
-        yield logits, ids.numel()
+        n_processed = ids.numel()
+        if not new and copies > 1:  # one prefill serves all continuations of a prompt
+            logits, ids, mask, one, positions = (
+                x.repeat_interleave(copies, dim=0) for x in (logits, ids, mask, one, positions)
+            )
+            if cache is not None:
+                cache.batch_repeat_interleave(copies)
+        yield logits, n_processed
         last = new[-1].unsqueeze(1)
         mask = torch.cat([mask, one], dim=1)
         following = positions[:, -1:] + 1

@@ -65,8 +65,10 @@ def top_p(p: float) -> Rule:
             return logits
         rows = logits.reshape(-1, logits.shape[-1])
         last, ties = _nucleus_edge(rows, p)
+        kept = rows >= last
         equal = rows == last
-        kept = (rows > last) | (equal & (equal.cumsum(dim=-1) <= ties))
+        if bool((equal.sum(dim=-1, keepdim=True) > ties).any()):
+            kept &= ~equal | (equal.cumsum(dim=-1) <= ties)
         return logits.masked_fill(~kept.view_as(logits), -math.inf)
 
     return rule

@@ -40,16 +40,16 @@ def repetition_feeds_itself(model: ModelHandle, openings: Path = OPENINGS) -> pd
     that the text ends in; NaN without one), ``period`` (of this loop, in tokens).
     """
     from internals.generation.generate import generate
-    from internals.measure.scoring import score_tokens
+    from internals.measure.scoring import tail_surprisal
 
     loaded = model.loaded()
     rows: list[tuple[str, int, float, bool, float, float]] = []
     chosen, heads = _heads(loaded, openings)
     n = min(4 * NEW_TOKENS, loaded.facts.context_length - max(map(len, heads)))
     texts = generate(loaded.model, heads, n).ids
-    scores = score_tokens(loaded.model, [[*h, *t] for h, t in zip(heads, texts, strict=True)])
-    for opening, head, made, score in zip(chosen, heads, texts, scores, strict=True):
-        chances = np.exp(score.log_prob[len(head) - 1 :])
+    scores = tail_surprisal(loaded.model, heads, texts)
+    for opening, made, score in zip(chosen, texts, scores, strict=True):
+        chances = np.exp(-score)
         seen: set[tuple[int, ...]] = set()
         loop = metrics.final_loop(made)
         begin, period = (loop[0] + 1.0, float(loop[1])) if loop else (np.nan, np.nan)
@@ -91,7 +91,7 @@ def repeated_pieces(model: ModelHandle) -> pd.DataFrame:
     (from 1), ``bits`` (mean surprisal of the piece's tokens but the first, which the end of a piece
     does not lead to).
     """
-    from internals.measure.scoring import score_tokens
+    from internals.measure.scoring import mean_surprisal
 
     loaded = model.loaded()
     n = effort.units(loaded.facts, 24, least=8)
@@ -99,16 +99,14 @@ def repeated_pieces(model: ModelHandle) -> pd.DataFrame:
     rounds = min(ROUNDS, (loaded.facts.context_length - len(start)) // PIECE)
     pieces = windows(loaded, n, 2 * PIECE)[:, PIECE:].tolist()
     order = np.random.default_rng(0).permutation(len(pieces))
-    rows, texts, places = [], [], []
+    heads, tails, places = [], [], []
     for number, piece in enumerate(pieces):
         others = [pieces[int(k)] for k in order if int(k) != number]
         for k in range(rounds):
             earlier = [token for other in others[:k] for token in other]
-            texts += [[*start, *piece * (k + 1)], [*start, *earlier, *piece]]
-            places += [(number, "repeated", k + 1), (number, "control", k + 1)]
-    # The repeated text of one round is the beginning of that of the next, so one score would do;
-    # scoring each keeps both kinds of text alike.
-    for (number, kind, k), score in zip(places, score_tokens(loaded.model, texts), strict=True):
-        bits = -score.log_prob[-(PIECE - 1) :].mean() / np.log(2)
-        rows.append((f"document-{number}", kind, k, float(bits)))
-    return pd.DataFrame(rows, columns=["document", "text", "round", "bits"])
+            for kind, before in (("repeated", piece * k), ("control", earlier)):
+                heads.append([*start, *before, piece[0]])
+                tails.append(piece[1:])
+                places.append((f"document-{number}", kind, k + 1))
+    table = pd.DataFrame(places, columns=["document", "text", "round"])
+    return table.assign(bits=mean_surprisal(loaded.model, heads, tails) / np.log(2))

@@ -44,8 +44,6 @@ BEAMS = 4
 BEAM = f"beam {BEAMS}"
 """Beam search: the most likely text that a search with so many beginnings at once finds."""
 HUMAN = "human text"
-_ROWS = 240
-"""Texts that are generated at once."""
 
 
 def family(setting: str) -> str:
@@ -63,19 +61,24 @@ def samples(model: ModelHandle, openings: Path = OPENINGS, seed: int = 0) -> pd.
     ``own_bits`` (loss of the new tokens under the model itself, bits per token; of the first seeds
     only, NaN elsewhere). Greedy decoding and beam search give one text for a prompt.
     """
+    from internals.generation.generate import generate
+
     loaded = model.loaded()
     chosen = inputs.openings(openings)[: effort.units(loaded.facts, 24, least=12)]
     n_seeds = effort.units(loaded.facts, SEEDS, least=5)
     start = start_ids(loaded)
     prompts = {o.id: [*start, *token_ids(loaded, o.text)] for o in chosen}
     n_new = min(NEW_TOKENS, loaded.facts.context_length - max(map(len, prompts.values())))
-    frames = []
+    heads, frames = list(prompts.values()), []
     for number, setting in enumerate(SETTINGS):
-        jobs = [(p, s) for p in prompts for s in range(1 if setting.greedy else n_seeds)]
-        frames.append(_continued(loaded, setting, jobs, prompts, n_new, seed + 100 * number))
-    heads = list(prompts.values())
-    made = beam_texts(loaded, heads, n_new)
-    frames.append(_rows(loaded, BEAM, [(p, 0) for p in prompts], heads, made))
+        copies = 1 if setting.greedy else n_seeds
+        made = generate(
+            loaded.model, heads, n_new, sampler=setting, seed=seed + 100 * number, copies=copies
+        ).ids
+        jobs = [(p, s) for p in prompts for s in range(copies)]
+        frames.append(_rows(loaded, setting.name, jobs, [prompts[p] for p, _ in jobs], made))
+    beams = beam_texts(loaded, heads, n_new)
+    frames.append(_rows(loaded, BEAM, [(p, 0) for p in prompts], heads, beams))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -105,25 +108,6 @@ def beam_texts(
 def token_ids(loaded: LoadedModel, text: str) -> list[int]:
     """Ids of a text without added special tokens: a start token is put before it by hand."""
     return list(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def _continued(
-    loaded: LoadedModel,
-    setting: Sampler,
-    jobs: list[tuple[str, int]],
-    prompts: dict[str, list[int]],
-    n_new: int,
-    seed: int,
-) -> pd.DataFrame:
-    from internals.generation.generate import generate
-
-    frames = []
-    for first in range(0, len(jobs), _ROWS):
-        part = jobs[first : first + _ROWS]
-        heads = [prompts[p] for p, _ in part]
-        made = generate(loaded.model, heads, n_new, sampler=setting, seed=seed + first).ids
-        frames.append(_rows(loaded, setting.name, part, heads, made))
-    return pd.concat(frames, ignore_index=True)
 
 
 def _rows(

@@ -121,8 +121,10 @@ def written(model: ModelHandle, seeds: int = 2, seed: int = 0) -> pd.DataFrame:
     frames = []
     for number, setting in enumerate(chosen):
         times = 1 if setting.greedy else seeds
-        batch = [heads[o] for o in openings for _ in range(times)]
-        made = generate(loaded.model, batch, n_new, sampler=setting, seed=seed + number).ids
+        rows = [heads[o] for o in openings]
+        made = generate(
+            loaded.model, rows, n_new, sampler=setting, seed=seed + number, copies=times
+        ).ids
         texts = [loaded.tokenizer.decode(list(ids)) for ids in made]
         found = [
             statements(opening + "".join(texts[i * times + k]))
@@ -235,8 +237,8 @@ def asked(model: ModelHandle, times: int = 5, seed: int = 0) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for number, setting in enumerate(SETTINGS):
         n = 1 if setting.greedy else effort.units(loaded.facts, times, least=5)
-        batch = [heads[country] for country in names for _ in range(n)]
-        made = generate(loaded.model, batch, 6, sampler=setting, seed=seed + number).ids
+        batch = [heads[country] for country in names]
+        made = generate(loaded.model, batch, 6, sampler=setting, seed=seed + number, copies=n).ids
         texts = iter(loaded.tokenizer.decode(list(ids)) for ids in made)
         for country in names:
             right = sum(metrics.says(next(texts), capitals[country]) for _ in range(n))

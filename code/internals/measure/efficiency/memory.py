@@ -139,7 +139,7 @@ def public_models() -> pd.DataFrame:
 
 
 _PROBE = """
-import json, os, sys, threading, psutil, torch
+import ctypes, json, os, sys, threading, psutil, torch
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from internals.measure.efficiency.speed import random_ids
 from internals.models import open_model
@@ -171,12 +171,19 @@ def cached(ids):
         network(part, past_key_values=cache, use_cache=True, logits_to_keep=1)
     return sum(t.nbytes for layer in cache.layers for t in (layer.keys, layer.values))
 
-action = {"no cache": whole, "cache": cached}[sys.argv[2]]
-n, rows, CHUNK = map(int, sys.argv[3:])
+def give_back():  # so that memory freed before does not hide the next rise
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError):
+        pass  # only some C libraries can
+
+n, rows, CHUNK = map(int, sys.argv[2:])
 with torch.inference_mode():
     ids = random_ids(loaded, rows, n)
-    action(ids[:1, :8])
-    print(json.dumps(rise(lambda: action(ids))))
+    for name, action in (("cache", cached), ("no cache", whole)):
+        action(ids[:1, :8])
+        give_back()
+        print(json.dumps([name, *rise(lambda: action(ids))]))
 """
 
 
@@ -184,27 +191,18 @@ with torch.inference_mode():
 def resident(model: ModelHandle, batch: int = 4, chunk: int = 64) -> pd.DataFrame:
     """Peak memory of a step at the longest text, with and without a cache
 
-    Each in a process of its own, after the weights are loaded. Without a cache the whole text runs;
+    In a process of its own, after the weights are loaded. Without a cache the whole text runs;
     with one it is read in pieces of ``chunk`` tokens, and the last piece stands for a step.
     Columns: ``mode``, ``tokens``, ``batch``, ``peak_mib`` (rise of the resident memory, sampled),
     ``cache_mib`` (bytes of the cache's tensors).
     """
     n = min(model.facts.context_length, LONGEST)
-    numbers = [str(n), str(batch), str(chunk)]
-    running = {
-        mode: subprocess.Popen(
-            [sys.executable, "-c", _PROBE, model.spec, mode, *numbers],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        for mode in ("no cache", "cache")
-    }
+    arguments = [model.spec, str(n), str(batch), str(chunk)]
+    done = subprocess.run(
+        [sys.executable, "-c", _PROBE, *arguments], capture_output=True, text=True, check=True
+    )
     rows = []
-    for mode, process in running.items():
-        out, _ = process.communicate()
-        if process.returncode:
-            raise RuntimeError(f"the process that measures memory ({mode}) failed")
-        peak, cache = json.loads(out)
+    for line in done.stdout.splitlines():
+        mode, peak, cache = json.loads(line)
         rows.append((mode, n, batch, peak / 2**20, cache / 2**20))
     return pd.DataFrame(rows, columns=["mode", "tokens", "batch", "peak_mib", "cache_mib"])

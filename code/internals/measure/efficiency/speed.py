@@ -34,7 +34,7 @@ def lengths(context: int) -> list[int]:
 def timed_texts(context: int) -> list[tuple[int, int]]:
     """Prompt length and new tokens of the whole texts that are timed: two lengths after a short
     prompt, and a few tokens after a prompt of a quarter of the context."""
-    wanted = ((8, 16), (8, 64), (min(context, LONGEST) // 4, 16))
+    wanted = ((8, 16), (8, 48), (min(context, LONGEST) // 4, 16))
     return sorted({(p, min(new, context - p)) for p, new in wanted})
 
 

@@ -120,7 +120,7 @@ def losses(model: ModelHandle, documents: int = 24) -> pd.DataFrame:
     half = ids.shape[1] // 2
     sizes = np.array([max(1, utf8_bytes(loaded, row[half:].tolist())) for row in ids])
     bits = {
-        store.name: np.array([continued_bits(loaded.model, row, store) for row in ids]) / sizes
+        store.name: continued_bits(loaded.model, ids, store) / sizes
         for store in stores(loaded.facts.d_head)
     }
     rows = []
@@ -130,30 +130,33 @@ def losses(model: ModelHandle, documents: int = 24) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["stored", "extra_bits", "low", "high", "n"])
 
 
-def continued_bits(network: Any, ids: Tensor, store: Store) -> float:
-    """Bits of the second half of a window, given the first half in a packed cache."""
+def continued_bits(network: Any, ids: Tensor, store: Store) -> np.ndarray:
+    """``(batch,)`` bits of the second half of each window ``(batch, seq)``, given the first half in
+    a packed cache."""
     import torch
     from transformers import DynamicCache
 
-    half = len(ids) // 2
+    seq = ids.shape[1]
+    half = seq // 2
     cache = DynamicCache()  # plain layers: a sliding window would drop tokens by itself
     keep = max(1, round((half - 1) * store.share))
-    positions = torch.arange(len(ids), device=ids.device)[None]
+    positions = torch.arange(half - 1, seq - 1, device=ids.device)[None]
     with torch.inference_mode():
-        network(ids[None, : half - 1], past_key_values=cache, use_cache=True)
+        network(ids[:, : half - 1], past_key_values=cache, use_cache=True, logits_to_keep=1)
         for layer in cache.layers:
             layer.keys, layer.values = (
                 store.unpack(store.pack(x[..., -keep:, :])).contiguous()
                 for x in (layer.keys, layer.values)
             )
         logits = network(
-            ids[None, half - 1 : -1],
+            ids[:, half - 1 : -1],
             past_key_values=cache,
             use_cache=True,
-            position_ids=positions[:, half - 1 : -1],
-        ).logits[0]
-    taken = logits.double().log_softmax(-1).gather(-1, ids[half:, None])
-    return float(-taken.sum().item() / math.log(2))
+            position_ids=positions.expand(len(ids), -1),
+        ).logits.float()
+        taken = logits.gather(-1, ids[:, half:, None]).squeeze(-1) - logits.logsumexp(-1)
+    found: np.ndarray = -taken.double().sum(-1).cpu().numpy() / math.log(2)
+    return found
 
 
 @measurement(timing=True)
