@@ -163,6 +163,7 @@ def render(
         # No date and no program name: the same figure is the same file.
         nothing = {"Date": None, "Creator": None}
         fig.savefig(vector, format="svg", facecolor="none", metadata=nothing)
+        fig.set_layout_engine("none")  # everything has its place; finding it again takes long
         fig.savefig(raster, format="png", facecolor=colours.paper, metadata={"Software": None})
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close(fig)  # pyplot would keep a figure of its own for ever

@@ -235,7 +235,7 @@ def draws(logits: Tensor, n: int, generator: Generator | None = None) -> Tensor:
     import torch
 
     check_logits(logits)
-    mass = logits.double().softmax(dim=-1).cumsum(dim=-1)
+    mass = logits.softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)
     uniform = torch.rand(
         (*mass.shape[:-1], n), generator=generator, device=mass.device, dtype=torch.float64
     )

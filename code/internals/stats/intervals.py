@@ -205,7 +205,8 @@ def _resampled(
     n_resamples: int,
     rng: np.random.Generator,
 ) -> Iterator[float]:
-    """The statistic of each resample; weighted sums where it is the mean."""
+    """The statistic of each resample; weighted sums where it is the mean, and all at once where it
+    is the median of single values."""
     k = len(units)
     if statistic is np.mean and rows.ndim == 1:
         sums = np.array([rows[unit].sum() for unit in units])
@@ -214,6 +215,12 @@ def _resampled(
         for start in range(0, n_resamples, step):
             draws = rng.integers(0, k, size=(min(step, n_resamples - start), k))
             yield from sums[draws].sum(axis=1) / sizes[draws].sum(axis=1)
+        return
+    if statistic is np.median and rows.ndim == 1 and k == len(rows):
+        step = max(1, _CHUNK // k)
+        for start in range(0, n_resamples, step):
+            draws = rng.integers(0, k, size=(min(step, n_resamples - start), k))
+            yield from np.median(rows[draws], axis=1)
         return
     for _ in range(n_resamples):
         chosen = rng.integers(0, k, size=k)

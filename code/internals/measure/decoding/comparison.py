@@ -139,7 +139,7 @@ def _against_greedy(per_prompt: pd.DataFrame) -> pd.DataFrame:
     return table.assign(adjusted=stats.benjamini_hochberg(table["p"]))
 
 
-def _vocabulary_growth(table: pd.DataFrame, orders: int = 20) -> pd.DataFrame:
+def _vocabulary_growth(table: pd.DataFrame, orders: int = 5) -> pd.DataFrame:
     rows = []
     for setting, own in table.groupby("setting", sort=False):
         texts = own["ids"].tolist()

@@ -18,7 +18,8 @@ def speed_ups(texts: pd.DataFrame, steps: pd.DataFrame, cost: Cost) -> pd.DataFr
 
     Columns: ``prompt``, ``new``, ``passes`` (ratio of token passes), ``operations`` (ratio of
     counted operations), ``steps`` (ratio of the summed times of single steps), ``measured``, ``n``,
-    ``measured_s`` and ``library_s`` (medians with cache), ``plain_s`` (median without).
+    ``measured_s`` and ``library_s`` (medians with cache; NaN where the library was not timed),
+    ``plain_s`` (median without).
     """
     rows = []
     wide = texts.pivot(index=["prompt", "new"], columns="mode", values="median")
@@ -35,7 +36,7 @@ def speed_ups(texts: pd.DataFrame, steps: pd.DataFrame, cost: Cost) -> pd.DataFr
                 "measured": row["no cache"] / row["cache"],
                 "measured_s": row["cache"],
                 "plain_s": row["no cache"],
-                "library_s": row["library"],
+                "library_s": row.get("library", math.nan),
                 "n": counts[prompt, new],
             }
         )
