@@ -72,14 +72,14 @@ def held_out_loss(model: ModelHandle) -> pd.DataFrame:
     documents = documents[:: max(1, len(documents) // effort.units(loaded.facts, len(documents)))]
     plain = {"add_special_tokens": False, "verbose": False}
     ids = [loaded.tokenizer(d["text"], **plain)["input_ids"][:limit] for d in documents]
-    from internals.measure.scoring import score_tokens
+    from internals.measure.scoring import first_choices
 
-    scores = score_tokens(loaded.model, [[*start, *row] for row in ids])
+    scores = first_choices(loaded.model, [[*start, *row] for row in ids])
     rows = []
-    for number, (document, row, score) in enumerate(zip(documents, ids, scores, strict=True)):
+    for number, (document, row, (log_prob, _)) in enumerate(zip(documents, ids, scores, strict=True)):
         scored = row if start else row[1:]
         size = len(loaded.tokenizer.decode(scored).encode())
-        bits = float(-score.log_prob.sum() / math.log(2))
+        bits = float(-log_prob.sum() / math.log(2))
         rows.append((document["kind"], number, bits, size))
     return pd.DataFrame(rows, columns=["kind", "document", "bits", "bytes"])
 
