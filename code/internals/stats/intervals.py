@@ -253,7 +253,8 @@ def _bca(
     bias = ndtri(below)
     deviations = jackknife.mean() - jackknife
     spread = float((deviations**2).sum())
-    acceleration = float((deviations**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
+    scale = 6 * spread**1.5  # may be zero although spread is not
+    acceleration = float((deviations**3).sum()) / scale if scale > 0 else 0.0
     z = ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
     shares = ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
     low, high = np.quantile(resamples, shares)
