@@ -280,3 +280,15 @@ def test_anchors_are_valid_targets_in_typst(render: Render) -> None:
 def test_a_second_run_of_the_filter_changes_nothing(render: Render) -> None:
     once = render(f"One {citation('big')}.", to="native")
     assert render(once, to="native", source="native") == once
+
+
+def test_a_claim_hidden_inside_a_sentence_leaves_its_anchor(render: Render) -> None:
+    """Only if it is cited nowhere else; the ledger links to it in any case."""
+    ref = '[[†](x)]{.claim-ref claim="%s"}'
+    hidden = "[gone " + ref + ']{.when fact="norm_kind" is="none"}'
+    one, two = sorted(CLAIMS)[:2]
+    html = render(f"Here {hidden % one} and {hidden % two}.\n\nThere {ref % two}.", "html")
+    assert "gone" not in html
+    assert html.count(f'id="cite-{one}"') == 1
+    assert html.count(f'id="cite-{two}"') == 1
+    assert html.index(f'id="cite-{two}"') > html.index("There")

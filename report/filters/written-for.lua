@@ -217,6 +217,25 @@ local function is_mark(block)
   return block.t == "Div" and block.classes:includes("claim-gap")
 end
 
+-- The same inside a sentence; a word joiner, since Typst refuses a link to an empty anchor.
+local function inline_mark(id)
+  return pandoc.Span({ pandoc.Str("\u{2060}") }, pandoc.Attr("", { "claim-gap" }, { claim = id }))
+end
+
+-- Of the marks inside sentences only the first of a claim that is cited nowhere becomes an anchor.
+local function settle_inline_marks(doc, anchored)
+  return doc:walk({
+    traverse = "topdown",
+    Span = function(span)
+      if not span.classes:includes("claim-gap") then return nil end
+      local id = span.attributes.claim
+      if anchored[id] then return {} end
+      anchored[id] = true
+      return pandoc.Span(span.content, pandoc.Attr("cite-" .. id)), false
+    end,
+  })
+end
+
 -- Typst refuses a link to an anchor without content: a neighbour carries the anchors.
 local function settle_marks(blocks, anchored)
   local result = pandoc.Blocks({})
@@ -298,7 +317,13 @@ local function choose_inlines(inlines)
     if class == "written-for" then fail(".written-for is for paragraphs, not for words.") end
     if class then
       changed = true
-      if holds(inline) then result:extend(inline.content) end
+      if holds(inline) then
+        result:extend(inline.content)
+      else
+        for _, id in ipairs(claims_cited_in({ pandoc.Plain(inline.content) })) do
+          result:insert(inline_mark(id))
+        end
+      end
     else
       result:insert(inline)
     end
@@ -333,6 +358,7 @@ function Pandoc(doc)
   doc = doc:walk({ traverse = "topdown", Inlines = choose_inlines })
   local anchored = {}
   doc = anchor_citations(doc, anchored)
+  doc = settle_inline_marks(doc, anchored)
   doc.blocks = settle_marks(doc.blocks, anchored)
   return doc:walk({ Blocks = function(blocks) return settle_marks(blocks, anchored) end })
 end
