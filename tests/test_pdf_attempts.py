@@ -9,7 +9,7 @@ from bookbinder import pdf
 from bookbinder.errors import BookError
 
 
-@pytest.fixture()
+@pytest.fixture
 def refuse(monkeypatch):
     """Let Typst refuse the first attempts with the given messages; returns what it was asked."""
     asked: list[tuple[list[str], bool]] = []

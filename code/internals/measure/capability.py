@@ -76,7 +76,8 @@ def held_out_loss(model: ModelHandle) -> pd.DataFrame:
 
     scores = first_choices(loaded.model, [[*start, *row] for row in ids])
     rows = []
-    for number, (document, row, (log_prob, _)) in enumerate(zip(documents, ids, scores, strict=True)):
+    for number, (document, row, score) in enumerate(zip(documents, ids, scores, strict=True)):
+        log_prob, _ = score
         scored = row if start else row[1:]
         size = len(loaded.tokenizer.decode(scored).encode())
         bits = float(-log_prob.sum() / math.log(2))
