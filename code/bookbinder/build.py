@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,12 +34,21 @@ class Built:
 
 
 def resolve_book(
-    root: Path, assets: Path, *, env: Mapping[str, str] | None = None, event: Event | None = None
+    root: Path,
+    assets: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    event: Event | None = None,
+    kernels: int = 1,
+    after: Collection[str] = (),
 ) -> tuple[dict[str, Book], list[ExecutedChapter]]:
-    """Parse, execute and resolve the book in ``root``; pictures go to ``assets``."""
+    """Parse, execute and resolve the book in ``root``; pictures go to ``assets``.
+
+    For ``env``, ``event``, ``kernels`` and ``after`` see `execute_book`.
+    """
     project = load_project(root)
     sources = [parse_chapter(root, e.path) for e in walk_entries(project.entries) if e.path]
-    executed = execute_book(project, sources, env=env, event=event)
+    executed = execute_book(project, sources, env=env, event=event, kernels=kernels, after=after)
     return resolve(project, executed, assets, dict(env or {})), executed
 
 

@@ -1,19 +1,21 @@
-"""Run all chapters in one kernel, in order, as a reader of the notebook would.
+"""Run the cells and inline expressions of chapters, as a reader of the notebook would.
 
-Cells and inline expressions are evaluated in the order of the text. A failed cell ends the run with
-its chapter, label and error. Pictures come as SVG for pages and PNG for the notebook.
+Within a chapter they are evaluated in the order of the text. A failed cell ends the run with its
+chapter, label and error. Pictures come as SVG for pages and PNG for the notebook.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bookbinder.errors import BookError
+from bookbinder.kernels import Kernel, work_off
 from bookbinder.model import Cell, CellResult, ChapterSource, ExecutedChapter, Project
 from bookbinder.parse import INLINE, cell_option, line_of
 
@@ -41,38 +43,41 @@ def execute_book(
     *,
     env: Mapping[str, str] | None = None,
     event: Event | None = None,
+    kernels: int = 1,
+    after: Collection[str] = (),
 ) -> list[ExecutedChapter]:
-    """Execute chapters in one kernel whose working folder is the project's root.
+    """Execute chapters in kernels whose working folder is the project's root.
+
+    Every chapter starts with an empty namespace, so that it does not matter which kernel takes it.
+
+    Args:
+        project: the book.
+        sources: its chapters.
+        env: variables for the kernels.
+        event: called when a chapter starts, perhaps from another thread.
+        kernels: how many work side by side. One takes the chapters from the front, the others
+            from the back, since neighbours are likely to need the same.
+        after: paths of chapters that read what the others leave behind; they come last.
 
     Raises:
-        BookError: a cell or an inline expression failed.
-        KeyboardInterrupt: passed on after the kernel was ended.
+        BookError: a cell or an inline expression failed, or a kernel died.
+        KeyboardInterrupt: passed on after the kernels were ended.
     """
     if not any(_runs(source) for source in sources):
         return [ExecutedChapter(s, (), (), 0.0) for s in sources]
-    import os
+    done: dict[str, ExecutedChapter] = {}
+    started = itertools.count(1)
 
-    from jupyter_client.manager import start_new_kernel
+    def execute(kernel: Kernel, source: ChapterSource) -> None:
+        if event:
+            event(source.path, next(started), len(sources))
+        kernel.run(RESET + SETUP)
+        done[source.path] = _chapter(kernel, project, source)
 
-    manager, client = start_new_kernel(
-        kernel_name="python3",
-        cwd=str(project.root),
-        env={**os.environ, **(env or {})},
-        # The kernel only listens on this machine; its warning about that would alarm readers.
-        extra_arguments=["--IPKernelApp.log_level=ERROR"],
-    )
-    try:
-        kernel = _Kernel(client)
-        done = []
-        for number, source in enumerate(sources, start=1):
-            if event:
-                event(source.path, number, len(sources))
-            kernel.run(RESET + SETUP)
-            done.append(_chapter(kernel, project, source))
-        return done
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+    first = [source for source in sources if source.path not in after]
+    last = [source for source in sources if source.path in after]
+    work_off(first, last, execute, project.root, env, kernels)
+    return [done[source.path] for source in sources]
 
 
 def _runs(source: ChapterSource) -> bool:
@@ -81,7 +86,7 @@ def _runs(source: ChapterSource) -> bool:
     )
 
 
-def _chapter(kernel: _Kernel, project: Project, source: ChapterSource) -> ExecutedChapter:
+def _chapter(kernel: Kernel, project: Project, source: ChapterSource) -> ExecutedChapter:
     began = time.monotonic()
     results, inline = [], []
     for segment in source.segments:
@@ -94,7 +99,7 @@ def _chapter(kernel: _Kernel, project: Project, source: ChapterSource) -> Execut
     return ExecutedChapter(source, tuple(results), tuple(inline), time.monotonic() - began)
 
 
-def _run_cell(kernel: _Kernel, project: Project, source: ChapterSource, cell: Cell) -> CellResult:
+def _run_cell(kernel: Kernel, project: Project, source: ChapterSource, cell: Cell) -> CellResult:
     if cell_option(cell, project.execute, "eval") is False:
         return CellResult(cell, (), None, 0.0)
     began = time.monotonic()
@@ -133,7 +138,7 @@ del _bb_inline
 """
 
 
-def _inline(kernel: _Kernel, expression: str, file: str, line: int) -> str:
+def _inline(kernel: Kernel, expression: str, file: str, line: int) -> str:
     outputs, _ = kernel.run(_SHOW_INLINE % expression)
     for output in outputs:
         if output["output_type"] == "error":
@@ -151,37 +156,6 @@ def _inline(kernel: _Kernel, expression: str, file: str, line: int) -> str:
 def escape_inline(text: str) -> str:
     """Plain text that Markdown prints as it is."""
     return re.sub(r"([\\`*_{}\[\]<>#|$@^~'\"])", r"\\\1", text)
-
-
-class _Kernel:
-    """One kernel: run code, wait, collect what it displays."""
-
-    def __init__(self, client: Any) -> None:
-        self.client = client
-
-    def run(self, code: str) -> tuple[list[dict[str, Any]], int | None]:
-        """Outputs in notebook form and the number of the execution."""
-        import nbformat
-
-        outputs: list[dict[str, Any]] = []
-        reply = self.client.execute_interactive(
-            code, store_history=True, allow_stdin=False, output_hook=_collect(outputs, nbformat)
-        )
-        return outputs, reply["content"].get("execution_count")
-
-
-def _collect(outputs: list[dict[str, Any]], nbformat: Any) -> Callable[[Mapping[str, Any]], None]:
-    def hook(message: Mapping[str, Any]) -> None:
-        kind = message["header"]["msg_type"]
-        if kind in ("display_data", "execute_result", "stream", "error"):
-            found = dict(nbformat.v4.output_from_msg(message))
-            last = outputs[-1] if outputs else {}
-            if kind == "stream" and last.get("name") == found["name"]:
-                last["text"] += found["text"]
-            else:
-                outputs.append(found)
-
-    return hook
 
 
 def image_bytes(data: Mapping[str, Any], kind: str) -> bytes | None:

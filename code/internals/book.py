@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from internals.cache import turns
 from internals.evidence import store, tables, wording
 from internals.evidence.claims import Claim, EvidenceError, make_claim
 from internals.evidence.ledger import evidence_table, export_evidence
@@ -159,6 +160,7 @@ def start(chapter: str) -> Report:
     """
     from internals.models import open_model
 
+    turns.share_during_cells()
     spec = model_spec()
     model = open_model(spec)
     _set_up_display()

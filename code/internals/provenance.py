@@ -61,6 +61,14 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def accelerators() -> list[str]:
+    """What a GPU says of itself, one text each; found without torch, so NVIDIA and Apple only."""
+    if platform.system() == "Darwin" and platform.machine() == "arm64":
+        return ["Apple"]
+    found = Path("/proc/driver/nvidia/gpus").glob("*/information")
+    return sorted(file.read_text() for file in found)
+
+
 def machine() -> dict[str, str | int | float]:
     """Processor, cores, memory (GiB), operating system and Python of this machine."""
     import psutil

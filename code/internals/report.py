@@ -1,7 +1,7 @@
 """`make report`: from a model's name to the finished book, by Quarto or without it.
 
-The chapters are executed once in one kernel, which measures what is not cached and gives the
-notebook. Without Quarto the same execution is rendered; with it, Quarto renders site and PDF from
+The chapters are executed once, two at a time where the machine allows it, which measures what is
+not cached and gives the notebook. Without Quarto the same execution is rendered; with it, Quarto renders site and PDF from
 the cache.
 """
 
@@ -23,9 +23,16 @@ from bookbinder.build import Built, resolve_book, staged, write_formats
 from bookbinder.errors import BookError
 from internals import progress, provenance, quarto
 from internals.book import SEED
+from internals.cache import turns
 from internals.errors import UserError
+from internals.models.load import ModelHandle, needed_bytes, open_model
+from internals.models.resolve import tokenizer_file, weight_files
 from internals.paths import BOOK, BUILD, ROOT
 
+_LEDGER = "report/evidence.qmd"
+"""It lists what the other chapters have said."""
+_ROOM = 0.4
+"""Share of the free memory that the weights of all kernels together may take."""
 _STALE_S = 24 * 3600.0
 """Age at which a leftover cannot belong to a build that still runs."""
 
@@ -48,7 +55,12 @@ class _Clock:
 
 
 def build_report(
-    spec: str, *, out: Path = BOOK, quarto_mode: str = "auto", tokenizers: str = ""
+    spec: str,
+    *,
+    out: Path = BOOK,
+    quarto_mode: str = "auto",
+    tokenizers: str = "",
+    kernels: int | None = None,
 ) -> Path:
     """Build the report about a model into ``out``, which is replaced as a whole at the end.
 
@@ -57,14 +69,12 @@ def build_report(
         out: folder of the result.
         quarto_mode: ``auto``, ``skip`` or ``install`` (see :mod:`internals.quarto`).
         tokenizers: further tokenizers for chapter 2, Hub ids or folders separated by commas.
+        kernels: how many chapters are executed side by side; None chooses by machine and model.
 
     Raises:
         ModelError: the model cannot be used.
         ReportError: a chapter failed; the former report is untouched.
     """
-    from internals.models import open_model
-    from internals.models.resolve import tokenizer_file
-
     clock = _Clock()
     began = time.monotonic()
     quarto.checked_mode(quarto_mode)
@@ -83,9 +93,12 @@ def build_report(
             _own_folder() as build,
             progress.ProgressMonitor(build / "progress.jsonl") as monitor,
         ):
-            env = _environment(spec, build) | monitor.environment
+            kernels = kernels or side_by_side(handle)
+            env = _environment(spec, build) | monitor.environment | turns.environment(kernels)
             with clock.step("execute and resolve"):
-                books, executed = resolve_book(ROOT, Path(assets), env=env, event=_say)
+                books, executed = resolve_book(
+                    ROOT, Path(assets), env=env, event=_say, kernels=kernels, after=[_LEDGER]
+                )
             # The notebook, run again, must speak of the same model.
             extra = {**books["ipynb"].extra, "environment": _notebook_environment(spec, tokenizers)}
             books["ipynb"] = replace(books["ipynb"], extra=extra)
@@ -102,6 +115,16 @@ def build_report(
         raise ReportError(str(error)) from error
     print(f"Done in {clock.seconds['whole']:.0f} s: {out / 'index.html'}", flush=True)
     return out
+
+
+def side_by_side(handle: ModelHandle) -> int:
+    """Chapters to execute at a time: two, if each kernel can have a core and the weights."""
+    import psutil
+
+    needed = 2 * needed_bytes(weight_files(handle.source), 4)
+    room = _ROOM * psutil.virtual_memory().available
+    # Two kernels would quarrel about the memory of one accelerator.
+    return 1 if provenance.cores() < 2 or provenance.accelerators() or needed > room else 2
 
 
 def _environment(spec: str, build: Path) -> dict[str, str]:

@@ -19,7 +19,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 import pandas as pd
 
 from internals import paths, progress
-from internals.cache import keys, storage
+from internals.cache import keys, storage, turns
 from internals.cache.storage import clean, entries, trim
 
 __all__ = [
@@ -100,7 +100,8 @@ class Measurement(Generic[P, R]):
         self, key: str, arguments: dict[str, Any], args: Any, kwargs: Any, *, store: bool
     ) -> R:
         model = _model_name(arguments)
-        with progress.task(self._label(model)), _peak_memory() as peak:
+        turn = turns.alone() if self._timing else turns.as_shared()
+        with turn, progress.task(self._label(model)), _peak_memory() as peak:
             began = time.perf_counter()
             value = self.uncached(*args, **kwargs)
             seconds = time.perf_counter() - began

@@ -49,6 +49,8 @@ def canonical(value: Any) -> Any:
         return {"enum": f"{type(value).__qualname__}.{value.name}"}
     if value is None or isinstance(value, bool | int | str):
         return value
+    if value is pd.NA:
+        return {"missing": True}
     if isinstance(value, float):
         return {"float": value.hex()}
     if isinstance(value, Path):
@@ -69,9 +71,7 @@ def _canonical_container(value: Any) -> Any:
         pairs = [[canonical(key), canonical(item)] for key, item in value.items()]
         return {"map": sorted(pairs, key=lambda pair: json.dumps(pair, sort_keys=True))}
     if isinstance(value, np.ndarray | pd.DataFrame | pd.Series | pd.Index):
-        import joblib
-
-        return {"data": joblib.hash(value)}
+        return {"data": digest({"data": _data(value)})}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {"dataclass": type(value).__qualname__, "fields": fields}
@@ -81,6 +81,25 @@ def _canonical_container(value: Any) -> Any:
         f"a measurement cannot take a {type(value).__qualname__}: its content cannot be told; "
         "pass plain values, tables, paths or dataclasses"
     )
+
+
+def _data(value: Any) -> Any:
+    """Content of tables and arrays.
+
+    Not by pickling them: equal strings that are one object here and two there pickle differently,
+    so a table read back from disk would not equal the one that was written.
+    """
+    if isinstance(value, pd.DataFrame):
+        columns = [_data(value.iloc[:, number]) for number in range(value.shape[1])]
+        return [_data(value.columns), _data(value.index), columns]
+    if isinstance(value, pd.MultiIndex):
+        return ["index", canonical(list(value.names)), canonical(value.tolist())]
+    if isinstance(value, pd.Series | pd.Index):
+        return [canonical(value.name), str(value.dtype), _data(value.to_numpy())]
+    if value.dtype.hasobject:
+        return canonical(value.tolist())
+    content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+    return [str(value.dtype), list(value.shape), content]
 
 
 def file_digest(path: Path) -> str:
@@ -120,8 +139,8 @@ def _major_minor(name: str) -> str:
 @functools.cache
 def machine_id() -> str:
     """What a timing depends on: processor, cores, thread settings, accelerators; no torch."""
-    gpus = sorted(p.read_text() for p in Path("/proc/driver/nvidia/gpus").glob("*/information"))
-    parts = [provenance.machine_id(), os.environ.get("MKL_NUM_THREADS", ""), *gpus]
+    threads = os.environ.get("MKL_NUM_THREADS", "")
+    parts = [provenance.machine_id(), threads, *provenance.accelerators()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

@@ -70,9 +70,12 @@ class Version:
     """A file changed while this process ran: what is loaded may be older than what was read."""
 
 
-def version_of(*objects: Callable[..., Any] | ModuleType | type) -> Version:
-    """Version of functions, classes or modules and of all they call in their own packages."""
-    walk = _Walk()
+def version_of(
+    *objects: Callable[..., Any] | ModuleType | type, inert: tuple[str, ...] = INERT
+) -> Version:
+    """Version of functions, classes or modules and of all they call in their own packages,
+    except in the modules ``inert``."""
+    walk = _Walk(inert)
     for thing in objects:
         walk.add_object(thing)
     return walk.version()
@@ -81,7 +84,8 @@ def version_of(*objects: Callable[..., Any] | ModuleType | type) -> Version:
 class _Walk:
     """Breadth-first walk over definitions."""
 
-    def __init__(self) -> None:
+    def __init__(self, inert: tuple[str, ...]) -> None:
+        self._inert = inert
         self._texts: dict[str, str] = {}
         self._queue: list[Definition] = []
         self._files: set[Path] = set()
@@ -178,7 +182,7 @@ class _Walk:
             self._enqueue(Definition(target.module, None))
 
     def _is_own(self, module: str) -> bool:
-        inert = any(module == name or module.startswith(f"{name}.") for name in INERT)
+        inert = any(module == name or module.startswith(f"{name}.") for name in self._inert)
         return module.partition(".")[0] in self._packages and not inert
 
     def _source(self, module: str) -> Source | None:

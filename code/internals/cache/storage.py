@@ -20,10 +20,12 @@ from typing import Any
 import pandas as pd
 
 from internals import paths, progress
+from internals.cache import turns
 
 MAX_BYTES = 2 * 2**30
 MAX_AGE = timedelta(days=90)
-_WAIT_S = 3600.0
+_PATIENCE_S, _WAIT_S = 60.0, 3600.0
+"""Waiting for another process: in silence, and at most."""
 _STALE_S = 24 * 3600.0
 
 MISSING: Any = object()
@@ -91,15 +93,26 @@ def lock(name: str, key: str) -> Iterator[None]:
         try:
             guard.acquire(timeout=0)
         except filelock.Timeout:
-            progress.note(f"Another build is measuring {name}; waiting for its result.")
-            with contextlib.suppress(filelock.Timeout):
-                guard.acquire(timeout=_WAIT_S)
+            with turns.set_aside():
+                _wait(guard, name)
     except (OSError, NotImplementedError):
         pass
     try:
         yield
     finally:
         guard.release()
+
+
+def _wait(guard: Any, name: str) -> None:
+    """Until another process has measured; after a while the user is told what for."""
+    import filelock
+
+    for seconds in (_PATIENCE_S, _WAIT_S):
+        with contextlib.suppress(filelock.Timeout):
+            guard.acquire(timeout=seconds)
+            return
+        if seconds == _PATIENCE_S:
+            progress.note(f"Another process is measuring {name}; waiting for its result.")
 
 
 def entries() -> pd.DataFrame:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from internals.figures import stored
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -149,8 +151,8 @@ class Picture:
     mode: Mode
     svg: str
     """Transparent, letters as outlines; for the web page and the PDF."""
-    png: bytes
-    """On paper of its own; for notebooks."""
+    png: bytes | None
+    """On paper of its own; for notebooks, which are light."""
 
 
 def render(
@@ -159,16 +161,19 @@ def render(
     """Draw ``draw(*tables, **options)`` under one theme; equal input gives equal bytes."""
     with theme(mode) as colours:
         fig = draw(*tables, **options)
-        vector, raster = io.StringIO(), io.BytesIO()
+        vector, png = io.StringIO(), None
         # No date and no program name: the same figure is the same file.
         nothing = {"Date": None, "Creator": None}
         fig.savefig(vector, format="svg", facecolor="none", metadata=nothing)
-        fig.set_layout_engine("none")  # everything has its place; finding it again takes long
-        fig.savefig(raster, format="png", facecolor=colours.paper, metadata={"Software": None})
+        if mode == "light":
+            raster = io.BytesIO()
+            fig.set_layout_engine("none")  # everything has its place; finding it again takes long
+            fig.savefig(raster, format="png", facecolor=colours.paper, metadata={"Software": None})
+            png = _small(raster)
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close(fig)  # pyplot would keep a figure of its own for ever
     svg = vector.getvalue()
-    return Picture(mode, svg[svg.index("<svg") :], _small(raster))
+    return Picture(mode, svg[svg.index("<svg") :], png)
 
 
 def _small(raster: io.BytesIO) -> bytes:
@@ -191,8 +196,10 @@ def show(draw: Callable[..., Figure], *tables: Any, **options: Any) -> None:
 
     wanted = os.environ.get("BOOK_RENDERINGS", "").split()
     for mode in wanted or MODES:
-        picture = render(draw, *tables, mode=mode, **options)  # type: ignore[arg-type]
-        bundle = {"image/png": picture.png, "text/plain": "figure"}
+        picture = stored.picture(render, draw, tables, options, mode)
+        bundle: dict[str, Any] = {"text/plain": "figure"}
+        if picture.png:
+            bundle["image/png"] = picture.png
         # The build takes the vector picture; a notebook that is run again shows one of points.
         display(bundle if wanted else bundle | {"image/svg+xml": picture.svg}, raw=True)
 
