@@ -55,8 +55,8 @@ def execute_book(
         sources: its chapters.
         env: variables for the kernels.
         event: called when a chapter starts, perhaps from another thread.
-        kernels: how many work side by side. One takes the chapters from the front, the others
-            from the back, since neighbours are likely to need the same.
+        kernels: how many work side by side. Several begin with the chapters of many cells, so that
+            no kernel is left alone with a long one.
         after: paths of chapters that read what the others leave behind; they come last.
 
     Raises:
@@ -75,6 +75,8 @@ def execute_book(
         done[source.path] = _chapter(kernel, project, source)
 
     first = [source for source in sources if source.path not in after]
+    if kernels > 1:
+        first.sort(key=lambda source: -len(source.cells))
     last = [source for source in sources if source.path in after]
     work_off(first, last, execute, project.root, env, kernels)
     return [done[source.path] for source in sources]

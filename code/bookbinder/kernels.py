@@ -104,19 +104,19 @@ def work_off(
 ) -> None:
     """Give every item to ``work`` with a kernel; the first failure stops all of them.
 
-    The first kernel takes items from the front, the others from the back. When nothing is left and
-    all are done, the first takes the ``last`` ones.
+    Kernels take items in their order. When nothing is left and all are done, the first kernel
+    takes the ``last`` ones.
     """
     left = deque(items)
     stop = threading.Event()
     failures: list[BaseException] = []
 
-    def take_from(end: Callable[[], T], then: Callable[[Kernel], None] | None = None) -> None:
+    def take(then: Callable[[Kernel], None] | None = None) -> None:
         try:
             with Kernel(folder, env, stop) as kernel:
                 while left and not stop.is_set():
                     try:
-                        item = end()
+                        item = left.popleft()
                     except IndexError:  # another kernel was faster
                         break
                     work(kernel, item)
@@ -126,10 +126,7 @@ def work_off(
             failures.append(error)
             stop.set()
 
-    others = [
-        threading.Thread(target=take_from, args=(left.pop,))
-        for _ in range(min(kernels, len(left)) - 1)
-    ]
+    others = [threading.Thread(target=take) for _ in range(min(kernels, len(left)) - 1)]
 
     def finish(kernel: Kernel) -> None:
         for thread in others:
@@ -138,7 +135,7 @@ def work_off(
             if not stop.is_set():
                 work(kernel, item)
 
-    threads = [threading.Thread(target=take_from, args=(left.popleft, finish)), *others]
+    threads = [threading.Thread(target=take, args=(finish,)), *others]
     for thread in threads:
         thread.start()
     try:

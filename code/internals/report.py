@@ -1,8 +1,8 @@
 """`make report`: from a model's name to the finished book, by Quarto or without it.
 
 The chapters are executed once, two at a time where the machine allows it, which measures what is
-not cached and gives the notebook. Without Quarto the same execution is rendered; with it, Quarto renders site and PDF from
-the cache.
+not cached and gives the notebook. Without Quarto the same execution is rendered; with it, Quarto
+renders site and PDF from the cache.
 """
 
 from __future__ import annotations
