@@ -359,12 +359,14 @@ def _outputs(
         if output["output_type"] == "stream" and output["name"] == "stderr" and not warnings:
             continue
         if output["output_type"] in ("display_data", "execute_result"):
-            data = _static(dict(output["data"]))
-            if "image/png" in data:
+            data = dict(output["data"])
+            if {"image/png", "image/svg+xml"} & set(data):
                 theme = themes[pictures % len(themes)] if themes else ""
                 pictures += 1
                 if theme == "dark":
                     continue
+            data = _static(data)
+            if "image/png" in data:
                 alt = cell.options.get("fig-alt") or cell.options.get("fig-cap")
                 output["metadata"] = {"image/png": {"alt": str(alt)}} if alt else {}
             output["data"] = data

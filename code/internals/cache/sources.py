@@ -15,7 +15,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -57,6 +57,17 @@ class Source:
     """Imported names; ``name`` None where a module itself was imported."""
     stars: tuple[str, ...]
     """Modules imported with ``*``."""
+    read: dict[str, Passage] = field(default_factory=dict)
+    """Definitions that were read before."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """The text of a definition and the names that stand in it."""
+
+    text: str
+    names: tuple[tuple[tuple[list[str], ...], dict[str, Definition], tuple[str, ...]], ...]
+    """For each statement the dotted names, what its imports mean, and starred modules."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +125,9 @@ class _Walk:
                 f"the source of {thing.__qualname__} cannot be read, so its results cannot be "
                 "cached; define it in a module or a notebook cell"
             ) from None
-        empty = Source(thing.__module__, False, {}, {}, ())
-        self._add_nodes(f"{thing.__module__}.{thing.__qualname__}", tree.body, source or empty)
+        source = source or Source(thing.__module__, False, {}, {}, ())
+        label = f"{thing.__module__}.{thing.__qualname__}"
+        self._add(label, _read_passage(tree.body, source), source)
 
     def version(self) -> Version:
         while self._queue:
@@ -142,15 +154,15 @@ class _Walk:
         self._add_nodes(str(definition), source.nodes[definition.name], source)
 
     def _add_nodes(self, label: str, nodes: list[ast.stmt], source: Source) -> None:
-        self._texts[label] = "\n".join(_canonical(node) for node in nodes)
-        for node in nodes:
-            local = dict(source.imports)
-            stars = list(source.stars)
-            for statement in ast.walk(node):
-                if isinstance(statement, ast.Import | ast.ImportFrom):
-                    stars += _read_import(statement, source, local)
-            for chain in _chains(node):
-                self._resolve(chain, source, local)
+        if label not in source.read:
+            source.read[label] = _read_passage(nodes, source)
+        self._add(label, source.read[label], source)
+
+    def _add(self, label: str, passage: Passage, source: Source) -> None:
+        self._texts[label] = passage.text
+        for chains, imports, stars in passage.names:
+            for chain in chains:
+                self._resolve(chain, source, imports)
             for module in stars:
                 if self._is_own(module):
                     self._enqueue(Definition(module, None))
@@ -191,6 +203,18 @@ class _Walk:
             return None
         self._files.add(path)
         return _parse(module, path)
+
+
+def _read_passage(nodes: list[ast.stmt], source: Source) -> Passage:
+    names = []
+    for node in nodes:
+        imports = dict(source.imports)
+        stars = list(source.stars)
+        for statement in ast.walk(node):
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                stars += _read_import(statement, source, imports)
+        names.append((tuple(_chains(node)), imports, tuple(stars)))
+    return Passage("\n".join(map(_canonical, nodes)), tuple(names))
 
 
 def _file_of(module: str) -> Path | None:
@@ -295,8 +319,8 @@ def _chains(node: ast.AST) -> Iterator[list[str]]:
         if chain:
             yield chain
             continue
-        for field, value in ast.iter_fields(current):
-            if field in {"annotation", "returns"}:
+        for name, value in ast.iter_fields(current):
+            if name in {"annotation", "returns"}:
                 continue
             values = value if isinstance(value, list) else [value]
             stack.extend(child for child in values if isinstance(child, ast.AST))

@@ -56,7 +56,7 @@ def export_evidence(
             f"The evidence does not fit its schema at {error.json_path}: {error.message}."
         ) from error
     path = path or paths.BOOK / "evidence.json"
-    store.write_json(path, record)
+    store.write_json(path, record, indent=1)
     return path
 
 

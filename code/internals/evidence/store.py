@@ -55,13 +55,13 @@ def folder(build: Path | None = None) -> Path:
     return (build or paths.BUILD) / "evidence"
 
 
-def write_json(path: Path, record: Any) -> None:
+def write_json(path: Path, record: Any, *, indent: int | None = None) -> None:
     """Write JSON atomically: readers see the old file or the new one, never half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(record, stream, ensure_ascii=False, indent=1, allow_nan=False)
+            stream.write(json.dumps(record, ensure_ascii=False, indent=indent, allow_nan=False))
             stream.write("\n")
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)

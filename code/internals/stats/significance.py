@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,8 @@ _EXACT_FLIPS = 14
 """Up to this many units all sign patterns are listed instead of drawn."""
 _EXACT_ORDERS = 7
 """Up to this many pairs all orders are listed."""
+_CHUNK = 1_000_000
+"""Most numbers drawn at a time."""
 _TOLERANCE = 1e-12
 
 
@@ -42,19 +44,20 @@ def sign_flip_test(
     Signs of whole units are flipped (Fisher 1935; Winkler et al. 2014). All patterns are listed
     for few units; else p = (b + 1) / (m + 1), which is never zero (Phipson and Smyth 2010).
     """
-    rows = as_rows(differences)
-    units = as_units(len(rows), clusters)
-    sums = np.array([rows[unit].sum() for unit in units]) / len(rows)
+    values = as_rows(differences)
+    units = as_units(len(values), clusters)
+    sums = np.array([values[unit].sum() for unit in units]) / len(values)
     observed = float(sums.sum())
     if len(sums) <= _EXACT_FLIPS:
         signs = np.array(list(itertools.product([1.0, -1.0], repeat=len(sums))))
         p = _share_as_extreme(signs @ sums, observed)
         return Significance(observed, p, len(sums), "exact sign-flip test")
     rng = np.random.default_rng(seed)
-    chance = np.array(
-        [float(sums @ rng.choice([1.0, -1.0], size=len(sums))) for _ in range(n_permutations)]
-    )
-    p = _monte_carlo(chance, observed)
+    chance = [
+        (1.0 - 2.0 * rng.integers(0, 2, size=(rows, len(sums)))) @ sums
+        for rows in _chunks(n_permutations, len(sums))
+    ]
+    p = _monte_carlo(np.concatenate(chance), observed)
     return Significance(observed, p, len(sums), f"sign-flip test, {n_permutations} flips")
 
 
@@ -67,7 +70,8 @@ def permutation_difference(
     n, total = len(first), float(pooled.sum())
     observed = float(first.mean() - second.mean())
     rng = np.random.default_rng(seed)
-    sums = np.array([rng.permutation(pooled)[:n].sum() for _ in range(n_permutations)])
+    orders = _shuffled(pooled, n_permutations, rng)
+    sums = np.concatenate([order[:, :n].sum(axis=1) for order in orders])
     chance = sums / n - (total - sums) / len(second)
     p = _monte_carlo(chance, observed)
     label = f"permutation test of two groups, {n_permutations} permutations"
@@ -93,9 +97,24 @@ def permutation_correlation(
         p, how = _share_as_extreme(chance, observed), "exact"
     else:
         rng = np.random.default_rng(seed)
-        chance = np.array([first @ rng.permutation(second) for _ in range(n_permutations)])
+        chance = np.concatenate([o @ first for o in _shuffled(second, n_permutations, rng)])
         p, how = _monte_carlo(chance, observed), f"{n_permutations} permutations"
     return Significance(observed, p, n, f"permutation test of {kind} correlation, {how}")
+
+
+def _shuffled(
+    values: NDArray[np.float64], n: int, rng: np.random.Generator
+) -> Iterator[NDArray[np.float64]]:
+    """``n`` random orders of ``values``, many rows at a time."""
+    for rows in _chunks(n, len(values)):
+        yield rng.permuted(np.tile(values, (rows, 1)), axis=1)
+
+
+def _chunks(n: int, width: int) -> Iterator[int]:
+    """Numbers of rows that sum to ``n``, so that a table of ``width`` columns stays small."""
+    step = max(1, _CHUNK // width)
+    for start in range(0, n, step):
+        yield min(step, n - start)
 
 
 def mcnemar_exact(only_a: int, only_b: int) -> Significance:
