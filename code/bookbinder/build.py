@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +56,7 @@ def resolve_book(
 def write_formats(
     books: Mapping[str, Book], staging: Path, formats: Sequence[str] = FORMATS
 ) -> Built:
-    """Write the resolved book in each format into ``staging``."""
+    """Write the resolved book in each format into ``staging``, the PDF beside the others."""
     built = Built()
     name = books["html"].project.output_file
     writers: dict[str, Callable[[], Any]] = {
@@ -63,10 +64,20 @@ def write_formats(
         "pdf": lambda: _pdf(books["typst"], staging / f"{name}.pdf"),
         "ipynb": lambda: _notebook(books["ipynb"], staging / f"{name}.ipynb"),
     }
-    for fmt in formats:
+
+    def write(fmt: str) -> None:
         began = time.monotonic()
         built.facts[fmt] = writers[fmt]()
         built.seconds[f"write {fmt}"] = round(time.monotonic() - began, 2)
+
+    # Typst sets the PDF outside Python, so the other formats can be written meanwhile.
+    with ThreadPoolExecutor(1) as other:
+        pdf = [other.submit(write, fmt) for fmt in formats if fmt == "pdf"]
+        for fmt in formats:
+            if fmt != "pdf":
+                write(fmt)
+        for waiting in pdf:
+            waiting.result()
     return built
 
 

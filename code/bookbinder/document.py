@@ -6,12 +6,12 @@ down in this module's constants and in `model`; writers need to know nothing els
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import re
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,6 +25,7 @@ from bookbinder.parse import line_of
 from bookbinder.project import walk_entries
 
 READER = "markdown"
+_READERS = 2
 _CALLOUTS = ("note", "tip", "warning", "important", "caution")
 _KNOWN = re.compile(
     r"bb-.*|cell.*|callout-.*|panel-tabset|content-(visible|hidden)|column-margin|aside"
@@ -71,9 +72,10 @@ def _resolve(
     parts = _parts(project.entries)
     numbering = Numbering(project.number_depth)
     chapters = []
-    for chapter in executed:
+    with ThreadPoolExecutor(_READERS) as pool:  # threads that wait for Pandoc
+        read = list(pool.map(lambda chapter: _read(project, chapter, assets, env), executed))
+    for chapter, blocks in zip(executed, read, strict=True):
         path = chapter.source.path
-        blocks = _read(project, chapter, assets, env)
         entry = entries[path]
         chapters.append(
             number_chapter(numbering, _chapter(chapter, entry, parts.get(path), blocks))
@@ -294,7 +296,7 @@ def _view(
             node["c"][2][0] = _target(node["c"][2][0], chapter, pages, fmt, numbering, refs)
         return True
 
-    return replace(chapter, blocks=tuple(ast.walk(copy.deepcopy(list(chapter.blocks)), visit)))
+    return replace(chapter, blocks=tuple(ast.walk(ast.copied(list(chapter.blocks)), visit)))
 
 
 def _visible(node: Node, fmt: str) -> bool:

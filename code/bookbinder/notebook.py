@@ -212,7 +212,7 @@ def _flatten(nodes: Sequence[Node], writer: Prose) -> Iterator[list[Node] | Node
         else:
             # A list or quotation around a cell: its text first, then the cells.
             cells = [n for n in ast.descend(node) if ast.is_div(n, "cell") and ast.get(n, "index")]
-            bare = ast.walk(copy.deepcopy(node), lambda n: [] if ast.is_div(n, "cell") else True)
+            bare = ast.walk(ast.copied(node), lambda n: [] if ast.is_div(n, "cell") else True)
             yield writer.blocks([bare])
             yield from cells
 

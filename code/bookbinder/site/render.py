@@ -5,7 +5,6 @@ Pandoc writes everything that is its own; this module replaces the rest by raw H
 
 from __future__ import annotations
 
-import copy
 import html
 from typing import Any
 
@@ -18,7 +17,7 @@ _ICONS = {"note": "ℹ", "tip": "✓", "warning": "!", "important": "!", "cautio
 def body_html(chapter: Chapter) -> str:
     """The main part of a page."""
     counter = iter(range(10_000))
-    blocks = ast.walk(copy.deepcopy(list(chapter.blocks)), lambda node: _node(node, counter))
+    blocks = ast.walk(ast.copied(list(chapter.blocks)), lambda node: _node(node, counter))
     return pandoc.write(blocks, ["-t", "html5", "--mathml", "--wrap=none"])
 
 
@@ -176,7 +175,7 @@ def _tabset(node: Node, counter: Any) -> list[Node]:
                 f'<section role="tabpanel" id="panel-{number}-{i}" '
                 f'aria-labelledby="tab-{number}-{i}" tabindex="0"{hidden}><p class="tab-title">'
             ),
-            ast.plain(copy.deepcopy(title)),
+            ast.plain(ast.copied(title)),
             raw("</p>"),
             *body,
             raw("</section>"),

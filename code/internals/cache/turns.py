@@ -19,6 +19,7 @@ from internals import paths, provenance
 THREADS = "INTERNALS_THREADS"
 """Environment variable: threads of a kernel that shares the processor with others."""
 
+_NUMPY_THREADS = "OPENBLAS_NUM_THREADS"
 _GATE, _HALL = "gate.lock", "hall.lock"
 _SHARED, _ALONE = "shared", "alone"
 
@@ -78,8 +79,12 @@ def _flock(file: int, how: int) -> None:
 
 
 def environment(kernels: int) -> dict[str, str]:
-    """What ``kernels`` kernels that share this machine need to know."""
-    return {THREADS: str(max(1, provenance.cores() // kernels))} if kernels > 1 else {}
+    """What ``kernels`` kernels that share this machine need to know: each has its cores, and the
+    threads of NumPy's linear algebra do not quarrel about them either."""
+    if kernels == 1:
+        return {}
+    threads = str(max(1, provenance.cores() // kernels))
+    return {THREADS: threads, _NUMPY_THREADS: os.environ.get(_NUMPY_THREADS, threads)}
 
 
 @contextmanager
