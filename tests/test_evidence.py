@@ -79,7 +79,7 @@ def test_the_interval_chooses_the_direction(value, interval, word):
 
 def test_numpy_numbers_become_plain_ones():
     made = claim(value=np.float64(0.25), n=np.int64(4), holds=np.bool_(False))
-    json.dumps(made.as_record())
+    json.dumps(made.record)
     assert made.verdict == "not supported"
     assert made.choose("a", "b", "c") == "b"
 

@@ -32,10 +32,13 @@ def chapter(folder: Path, name: str, code: str) -> ChapterSource:
 
 
 def shown(chapters: list[ExecutedChapter]) -> list:
-    """Inline values and printed text; execution numbers depend on the kernel."""
+    """Inline values and what is displayed; execution numbers depend on the kernel, and a vector
+    picture of matplotlib holds the time."""
     texts = [
-        [o.get("text") or o.get("data") for r in c.results for o in r.outputs] for c in chapters
-    ]
+        [o.get("text") or {k: v for k, v in o["data"].items() if "svg" not in k}
+         for r in c.results for o in r.outputs]
+        for c in chapters
+    ]  # fmt: skip
     return [(c.source.path, c.inline, t) for c, t in zip(chapters, texts, strict=True)]
 
 

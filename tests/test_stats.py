@@ -127,6 +127,39 @@ def test_correlations_are_those_of_scipy(kind):
     assert p == pytest.approx(max(reference.pvalue, 1 / 2001), abs=0.01)
 
 
+@pytest.mark.parametrize("kind", ["pearson", "spearman"])
+def test_the_interval_of_a_correlation_agrees_with_scipy(kind):
+    """Weights in place of resampled rows: same jackknife, same distribution, ties included."""
+    rng = np.random.default_rng(5)
+    x = np.round(rng.normal(size=60), 1)
+    y = np.round(x + rng.normal(size=60), 1)
+    function = {"pearson": scipy_stats.pearsonr, "spearman": scipy_stats.spearmanr}[kind]
+    own = stats.correlation(x, y, kind, n_resamples=6000)
+    reference = scipy_stats.bootstrap(
+        (x, y),
+        lambda a, b: function(a, b).statistic,
+        paired=True,
+        vectorized=False,
+        n_resamples=6000,
+        rng=1,
+    ).confidence_interval
+    width = reference.high - reference.low
+    assert own.interval == pytest.approx((reference.low, reference.high), abs=0.06 * width)
+
+
+def test_a_correlation_over_clusters_draws_whole_clusters():
+    """Copies of each pair in one cluster add nothing: the interval is that of the pairs."""
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=30)
+    y = x + rng.normal(size=30)
+    once = stats.correlation(x, y)
+    thrice = stats.correlation(np.tile(x, 3), np.tile(y, 3), clusters=np.tile(np.arange(30), 3))
+    assert thrice.n == 30
+    assert thrice.interval == pytest.approx(once.interval, abs=1e-9)
+    with pytest.raises(ValueError, match="all are equal"):
+        stats.correlation(np.ones(5), np.arange(5))
+
+
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=40))
 def test_ranks_are_those_of_scipy(values):
     rows = np.array(values, float)

@@ -107,6 +107,8 @@ def work_off(
     Kernels take items in their order. When nothing is left and all are done, the first kernel
     takes the ``last`` ones.
     """
+    from jupyter_core.utils import ensure_event_loop
+
     left = deque(items)
     stop = threading.Event()
     failures: list[BaseException] = []
@@ -125,6 +127,8 @@ def work_off(
         except BaseException as error:
             failures.append(error)
             stop.set()
+        finally:
+            ensure_event_loop().close()  # the clients of a thread wait in a loop of their own
 
     others = [threading.Thread(target=take) for _ in range(min(kernels, len(left)) - 1)]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from internals.errors import UserError
@@ -140,7 +141,8 @@ class Claim:
         """`value_text` and the link to the ledger in one value."""
         return Inline(f"{self.value_text}{self.ref}")
 
-    def as_record(self) -> dict[str, Any]:
+    @cached_property
+    def record(self) -> dict[str, Any]:
         """What is written to the evidence file: plain JSON values only."""
         record = asdict(self)
         del record["ledger"]

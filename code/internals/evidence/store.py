@@ -43,7 +43,7 @@ class ChapterEvidence:
             "file": self.file,
             "model": self.model,
             "facts": self.facts,
-            "claims": [claim.as_record() for claim in self.claims.values()],
+            "claims": [claim.record for claim in self.claims.values()],
         }
         path = folder(build) / f"{self.chapter}.json"
         write_json(path, record)

@@ -12,10 +12,14 @@ from internals.stats.intervals import (
     Estimate,
     as_rows,
     as_units,
-    bootstrap_ci,
+    bca_interval,
     percentile_interval,
 )
 from internals.stats.significance import standardised
+
+_CHUNK = 1_000_000
+"""Most weights looked at together."""
+_TOLERANCE = 1e-12
 
 
 def correlation(
@@ -31,23 +35,64 @@ def correlation(
 ) -> Estimate:
     """Correlation with a BCa interval over pairs (or clusters of pairs).
 
-    A resample in which all values happen to be equal counts as no correlation.
+    A resample is a row of weights, how often it holds each pair, so that all are one product. One
+    in which all values happen to be equal counts as no correlation. Raises ValueError for values
+    that are all equal.
     """
+    first, second = as_rows(x), as_rows(y)
+    if first.shape != second.shape:
+        raise ValueError(f"pairs need equal lengths, not {len(first)} and {len(second)}")
+    for values in (first, second):
+        standardised(values, kind)
+    units = as_units(len(first), clusters)
+    owner = np.empty(len(first), int)
+    for number, rows in enumerate(units):
+        owner[rows] = number
 
-    def statistic(rows: NDArray[np.float64]) -> float:
-        if (np.ptp(rows, axis=0) == 0).any():
-            return 0.0
-        return float(standardised(rows[:, 0], kind) @ standardised(rows[:, 1], kind))
+    def weighted(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        step = max(1, _CHUNK // len(first))
+        parts = [weights[i : i + step][:, owner] for i in range(0, len(weights), step)]
+        return np.concatenate([_correlations(first, second, part, kind) for part in parts])
 
-    return bootstrap_ci(
-        np.column_stack([as_rows(x), as_rows(y)]),
-        statistic,
-        clusters=clusters,
-        n_resamples=n_resamples,
-        seed=seed,
-        level=level,
-        unit=unit,
-    )
+    k = len(units)
+    estimate = float(weighted(np.ones((1, k)))[0])
+    if k < 2:
+        return Estimate(estimate, math.nan, math.nan, k, unit, "one unit: no interval")
+    rng = np.random.default_rng(seed)
+    resamples = weighted(rng.multinomial(k, np.full(k, 1 / k), n_resamples).astype(float))
+    low, high = bca_interval(estimate, resamples, weighted(1 - np.eye(k)), level)
+    clustered = "" if clusters is None else " over clusters"
+    label = f"BCa bootstrap{clustered}, {n_resamples} resamples"
+    return Estimate(estimate, low, high, k, unit, label)
+
+
+def _correlations(
+    x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.float64], kind: str
+) -> NDArray[np.float64]:
+    """Correlation of the pairs under each row of ``weights``, ``(resample, pair)``."""
+    total = weights.sum(axis=1, keepdims=True)
+    centred = []
+    for values in (x, y):
+        rows = _weighted_ranks(values, weights) if kind == "spearman" else values[None]
+        centred.append(rows - (weights * rows).sum(axis=1, keepdims=True) / total)
+    one, two = centred
+    size = [np.sqrt((weights * part**2).sum(axis=1)) for part in centred]
+    flat = [s <= _TOLERANCE * np.maximum(1, np.abs(part).max(axis=1))
+            for s, part in zip(size, centred, strict=True)]  # fmt: skip
+    none = flat[0] | flat[1]
+    together = (weights * one * two).sum(axis=1)
+    return np.where(none, 0.0, together / np.where(none, 1.0, size[0] * size[1]))
+
+
+def _weighted_ranks(
+    values: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mid-ranks of each pair's value in each resample, ``(resample, pair)``."""
+    distinct, codes = np.unique(values, return_inverse=True)
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(len(distinct)))
+    counts = np.add.reduceat(weights[:, order], starts, axis=1)
+    return (np.cumsum(counts, axis=1) - (counts - 1) / 2)[:, codes]
 
 
 def auroc(

@@ -72,7 +72,7 @@ def bootstrap_ci(
         n_resamples,
     )
     if method == "BCa":
-        low, high = _bca(estimate, resamples, _jackknife(rows, units, statistic), level)
+        low, high = bca_interval(estimate, resamples, _jackknife(rows, units, statistic), level)
     else:
         low, high = percentile_interval(resamples, level)
     clustered = "" if clusters is None else " over clusters"
@@ -241,7 +241,7 @@ def _jackknife(rows: Values, units: list[NDArray[np.intp]], statistic: Statistic
     return np.array(left_out)
 
 
-def _bca(
+def bca_interval(
     estimate: float, resamples: Values, jackknife: Values, level: float
 ) -> tuple[float, float]:
     """Bias-corrected and accelerated interval (Efron 1987, equations 2.3 and 6.6)."""

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import bdtr
 
 from internals.stats.intervals import as_rows, as_units
 
@@ -124,10 +125,9 @@ def mcnemar_exact(only_a: int, only_b: int) -> Significance:
     """
     if only_a < 0 or only_b < 0:
         raise ValueError(f"counts cannot be negative, but are {only_a} and {only_b}")
-    from scipy.stats import binomtest  # half a second of import that cached chapters never pay
-
     n = only_a + only_b
-    p = 1.0 if n == 0 else float(binomtest(only_a, n).pvalue)
+    # With a chance of one half both tails are equal, so the test is twice the smaller one.
+    p = min(1.0, 2 * float(bdtr(min(only_a, only_b), n, 0.5)))
     return Significance(float(only_a - only_b), p, n, "exact McNemar test")
 
 
@@ -136,13 +136,16 @@ def benjamini_hochberg(p_values: ArrayLike) -> NDArray[np.float64]:
 
     Shape of the input is kept; NaN (a head that could not be tested) stays NaN and does not count.
     """
-    from scipy.stats import false_discovery_control
-
     p = np.asarray(p_values, dtype=float)
     adjusted = np.full(p.shape, np.nan)
     tested = ~np.isnan(p)
-    if tested.any():
-        adjusted[tested] = false_discovery_control(p[tested], method="bh")
+    found = p[tested]
+    order = np.argsort(found)[::-1]
+    steps = found[order] * len(found) / np.arange(len(found), 0, -1)
+    # No adjusted value is larger than that of a larger p-value.
+    rising = np.empty(len(found))
+    rising[order] = np.minimum(np.minimum.accumulate(steps), 1.0)
+    adjusted[tested] = rising
     return adjusted
 
 
