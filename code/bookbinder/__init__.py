@@ -1,1 +1,1 @@
-"""Render a Quarto book without Quarto: one kernel, Pandoc and Typst; knows nothing of models."""
+"""Render a Quarto book without Quarto: Jupyter, Pandoc and Typst; knows nothing of models."""

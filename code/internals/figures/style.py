@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from internals.figures import stored
 
 if TYPE_CHECKING:
@@ -161,27 +163,34 @@ def render(
     """Draw ``draw(*tables, **options)`` under one theme; equal input gives equal bytes."""
     with theme(mode) as colours:
         fig = draw(*tables, **options)
-        vector, png = io.StringIO(), None
+        vector = io.StringIO()
         # No date and no program name: the same figure is the same file.
         nothing = {"Date": None, "Creator": None}
         fig.savefig(vector, format="svg", facecolor="none", metadata=nothing)
-        if mode == "light":
-            raster = io.BytesIO()
-            fig.set_layout_engine("none")  # everything has its place; finding it again takes long
-            fig.savefig(raster, format="png", facecolor=colours.paper, metadata={"Software": None})
-            png = _small(raster)
+        png = _raster(fig, colours.paper) if mode == "light" else None
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close(fig)  # pyplot would keep a figure of its own for ever
     svg = vector.getvalue()
     return Picture(mode, svg[svg.index("<svg") :], png)
 
 
-def _small(raster: io.BytesIO) -> bytes:
-    """A PNG with a palette: a third of the bytes, so that the notebook stays light."""
+def _raster(fig: Figure, paper: str) -> bytes:
+    """The figure as PNG, drawn once more where everything has its place already.
+
+    A palette makes it a third of the bytes, so that the notebook stays light.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
+    fig.set_layout_engine("none")
+    fig.set_facecolor(paper)
+    if matplotlib.rcParams["savefig.dpi"] != "figure":
+        fig.set_dpi(matplotlib.rcParams["savefig.dpi"])
+    canvas = FigureCanvasAgg(fig)
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
     small = io.BytesIO()
-    image = Image.open(raster).convert("RGB")
     image.quantize(256, method=Image.Quantize.MEDIANCUT).save(small, "png", optimize=True)
     return small.getvalue()
 
