@@ -85,6 +85,18 @@ def test_a_word_in_real_text_is_compared_with_its_form_and_a_control(model):
     assert table.loc[0, "kl_other_bits"] == pytest.approx(alone.loc[0, "kl_other_word_bits"])
 
 
+def test_of_a_text_longer_than_the_context_the_end_is_read(model):
+    """A model fails or extrapolates beyond its context."""
+    tokenizer, room = byte_level_bpe(), model.config.max_position_embeddings
+    text = "the cat sat on the mat " * room
+    ids = tokenizer(text)["input_ids"]
+    assert len(ids) > room
+    with torch.no_grad():
+        expected = model(torch.tensor([ids[-room:]])).logits[0, -1].double().log_softmax(-1)
+    found = casing.next_log_probs(model, tokenizer, [text, "the cat"])
+    assert found[0] == pytest.approx(expected.numpy(), abs=1e-4)
+
+
 def test_intervals_by_layer_are_over_words():
     sentences = contexts.sense_sentences()
     states = np.random.default_rng(0).normal(size=(len(sentences), 2, 16))

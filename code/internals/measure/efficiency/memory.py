@@ -6,9 +6,6 @@ Axes of a layer's keys and values: ``batch``, ``kv_heads``, ``tokens``, ``d_head
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from internals.cache import measurement
-from internals.measure.efficiency.speed import LONGEST
+from internals.measure.efficiency.speed import LONGEST, random_ids
+from internals.measure.efficiency.watched import lines_of, rise
 from internals.paths import DATA
 
 if TYPE_CHECKING:
@@ -139,27 +137,15 @@ def public_models() -> pd.DataFrame:
 
 
 _PROBE = """
-import ctypes, json, os, sys, threading, psutil, torch
+import ctypes, json, os, sys, torch
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from internals.measure.efficiency.speed import random_ids
+from internals.measure.efficiency.watched import rise
 from internals.models import open_model
 from transformers import DynamicCache
 
-loaded, process, peak = open_model(sys.argv[1]).loaded(), psutil.Process(), [0]
+loaded = open_model(sys.argv[1]).loaded()
 network = loaded.model
-
-def rise(action):
-    peak[0] = before = process.memory_info().rss
-    done = threading.Event()
-    def watch():
-        while not done.wait(0.0005):
-            peak[0] = max(peak[0], process.memory_info().rss)
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    held = action()
-    done.set()
-    watcher.join()
-    return peak[0] - before, held
 
 def whole(ids):
     network(ids, use_cache=False, logits_to_keep=1)
@@ -187,7 +173,7 @@ with torch.inference_mode():
 """
 
 
-@measurement(timing=True)
+@measurement(timing=True, version_of=[rise, random_ids])
 def resident(model: ModelHandle, batch: int = 4, chunk: int = 64) -> pd.DataFrame:
     """Peak memory of a step at the longest text, with and without a cache
 
@@ -197,12 +183,8 @@ def resident(model: ModelHandle, batch: int = 4, chunk: int = 64) -> pd.DataFram
     ``cache_mib`` (bytes of the cache's tensors).
     """
     n = min(model.facts.context_length, LONGEST)
-    arguments = [model.spec, str(n), str(batch), str(chunk)]
-    done = subprocess.run(
-        [sys.executable, "-c", _PROBE, *arguments], capture_output=True, text=True, check=True
-    )
-    rows = []
-    for line in done.stdout.splitlines():
-        mode, peak, cache = json.loads(line)
-        rows.append((mode, n, batch, peak / 2**20, cache / 2**20))
+    rows = [
+        (mode, n, batch, peak / 2**20, cache / 2**20)
+        for mode, peak, cache in lines_of(_PROBE, [model.spec, n, batch, chunk])
+    ]
     return pd.DataFrame(rows, columns=["mode", "tokens", "batch", "peak_mib", "cache_mib"])

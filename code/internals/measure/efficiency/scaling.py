@@ -7,10 +7,7 @@ model's context can be reached. Axes: ``heads``, ``n`` tokens, ``d_head``.
 from __future__ import annotations
 
 import itertools
-import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,6 +19,7 @@ from internals import stats
 from internals.cache import measurement
 from internals.measure.efficiency.clock import REPEATS, interleaved
 from internals.measure.efficiency.operations import cost_of
+from internals.measure.efficiency.watched import lines_of, rise
 
 if TYPE_CHECKING:
     from internals.models import ModelHandle
@@ -162,9 +160,9 @@ def slopes(table: pd.DataFrame) -> pd.DataFrame:
 
 
 _PROBE = """
-import json, math, sys, threading, psutil, torch
+import json, math, sys, torch
+from internals.measure.efficiency.watched import rise
 heads, width, *lengths = map(int, sys.argv[1:])
-process, peak = psutil.Process(), [0]
 
 def plain(q, k, v):
     scores = q @ k.transpose(-1, -2) / math.sqrt(width)
@@ -174,19 +172,9 @@ def plain(q, k, v):
 def fused(q, k, v):
     return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
 
-def rise(attend, *qkv):
-    peak[0] = before = process.memory_info().rss
-    done = threading.Event()
-    def watch():
-        while not done.wait(0.0005):
-            peak[0] = max(peak[0], process.memory_info().rss)
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+def three_times(attend, *qkv):
     for _ in range(3):
         attend(*qkv)
-    done.set()
-    watcher.join()
-    return peak[0] - before
 
 with torch.inference_mode():
     for attend in (plain, fused):
@@ -195,11 +183,11 @@ with torch.inference_mode():
     for attend in (fused, plain):
         for n in lengths:
             qkv = [torch.randn(1, heads, n, width) for _ in range(3)]
-            print(json.dumps([attend.__name__, n, rise(attend, *qkv)]))
+            print(json.dumps([attend.__name__, n, rise(lambda: three_times(attend, *qkv))[0]]))
 """
 
 
-@measurement(timing=True)
+@measurement(timing=True, version_of=[rise])
 def peak_memory(model: ModelHandle, lengths: tuple[int, ...] = (512, 1024, 2048)) -> pd.DataFrame:
     """Peak memory of attention in its plain and its fused form
 
@@ -207,12 +195,8 @@ def peak_memory(model: ModelHandle, lengths: tuple[int, ...] = (512, 1024, 2048)
     its own, sampled over three calls), ``matrix_mib`` (one score matrix: heads × n² × 4 bytes).
     """
     facts = model.facts
-    arguments = [str(x) for x in (facts.n_heads, facts.d_head, *lengths)]
-    done = subprocess.run(
-        [sys.executable, "-c", _PROBE, *arguments], capture_output=True, text=True, check=True
-    )
-    rows = []
-    for line in done.stdout.splitlines():
-        form, n, size = json.loads(line)
-        rows.append((form, n, size / 2**20, 4 * facts.n_heads * n * n / 2**20))
+    rows = [
+        (form, n, size / 2**20, 4 * facts.n_heads * n * n / 2**20)
+        for form, n, size in lines_of(_PROBE, [facts.n_heads, facts.d_head, *lengths])
+    ]
     return pd.DataFrame(rows, columns=["form", "length", "peak_mib", "matrix_mib"])

@@ -173,17 +173,14 @@ def _after(model: Any, tokenizer: Any, word: str, contexts: list[str]) -> np.nda
 
 
 def next_log_probs(model: Any, tokenizer: Any, texts: list[str]) -> np.ndarray:
-    """Natural log-probabilities ``(text, vocab)`` of the token after each text; one batch."""
-    import torch
+    """Natural log-probabilities ``(text, vocab)`` of the token after each text; one batch.
 
-    from internals.generation.generate import pad_left
+    Of a text that is longer than the model's context the end is read.
+    """
+    from internals.generation.generate import context_length, next_logits, pad_left
 
-    batch = pad_left([tokenizer(text)["input_ids"] for text in texts], 0, model.device)
-    with torch.inference_mode():
-        logits = model(
-            input_ids=batch.ids,
-            attention_mask=batch.mask,
-            position_ids=batch.positions,
-            logits_to_keep=1,
-        ).logits[:, -1]
+    room = context_length(model) or 0
+    rows = [tokenizer(text)["input_ids"][-room:] for text in texts]
+    batch = pad_left(rows, 0, model.device)
+    logits = next_logits(model, batch.ids, batch.mask, batch.positions, None)
     return np.asarray(logits.double().log_softmax(-1).cpu().numpy())

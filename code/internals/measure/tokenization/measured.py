@@ -202,7 +202,7 @@ def pair_in_text(model: ModelHandle, n: int = 120) -> pd.DataFrame:
     for number, text in enumerate(documents()):
         plain = " ".join(text.split())
         places = [m.start() for m in re.finditer(r"(?<=[a-z]) the (?=[a-z])", plain)]
-        # Far enough into the document for a context, and no more than the model can hold.
+        # Far enough into the document for a context.
         found += [(number, plain[max(0, p - 160) : p]) for p in places if p > 80][:2]
     found = found[: effort.units(loaded.facts, n, least=40)]
     table = casing.pair_in_text(loaded.model, loaded.tokenizer, [t for _, t in found], PAIR)
