@@ -211,6 +211,25 @@ def test_costs_are_taken_against_the_control_of_the_same_sentence():
     assert table.set_index("edit").loc["upper case", "adjusted"] < 0.01
     assert edits.estimate(table, control, "excess") is None
     assert edits.estimate(table, "nothing") is None
+    assert edits.compared(table, "upper case") == "more"
+    assert edits.dearer(table).tolist() == [True]
+
+
+def test_an_interval_that_excludes_zero_is_not_enough_among_many_edits():
+    """Planted: of many edits without an effect the luckiest one has such an interval."""
+    rng = np.random.default_rng(3)
+    control = writings.CONTROLS[writings.ALL]
+    common = {"sentence": range(40), "word": "x", "extra_pieces": 4, "accuracy_change": 0.0}
+    parts = [{**common, "edit": control, "family": "control", "control": "", "change": 0.0}]
+    for i in range(60):
+        noise = rng.normal(0, 1, 40)
+        parts.append({**common, "edit": str(i), "family": "case", "control": control})
+        parts[-1]["change"] = noise
+    table = edits.costs(pd.concat(map(pd.DataFrame, parts), ignore_index=True))
+    outside = table[(table["excess_low"] > 0) | (table["excess_high"] < 0)]
+    assert len(outside) > 0
+    assert {edits.compared(table, name) for name in outside["edit"]} == {"same"}
+    assert not edits.dearer(table).any()
 
 
 # --- a blank at the end -------------------------------------------------------------------------
@@ -234,6 +253,53 @@ def test_facts_are_asked_in_all_variants_and_the_usual_one_diverges_from_nothing
     rows = prompt_ends.by_variant(table)
     assert rows["n"].eq(usual.shape[0]).all()
     assert prompt_ends.against(table.head(0), "correct", "a", "b") is None
+    assert prompt_ends.above_preference(table.head(0)) is None
+
+
+def scored_by(score):
+    """In place of `answers.answer_scores`: ``score(head, answer)`` in nats."""
+    return lambda _, pairs: pd.DataFrame(
+        {"log_prob": [score(tuple(h), tuple(a)) for h, a in pairs]}
+    )
+
+
+def liking(_, answer):
+    """Likes some answers better than others, whatever was asked."""
+    return float(np.random.default_rng(answer).uniform())
+
+
+def test_a_mere_preference_is_right_as_often_after_another_prompt(handle, monkeypatch):
+    monkeypatch.setattr(answers, "answer_scores", scored_by(liking))
+    table = prompt_ends.blank_at_end.uncached(handle, n=24)
+    assert (table["correct"] == table["preferred"]).all()
+    found = prompt_ends.above_preference(table)
+    assert (found.value, found.low, found.high) == (0, 0, 0)
+
+
+def test_planted_facts_are_right_after_their_own_prompt_only(handle, monkeypatch):
+    loaded = handle.loaded()
+    asked = prompt_ends.questions(loaded, 60, 0)
+    right = {
+        (tuple(prompt_ends.headed(loaded, text)), tuple(prompt_ends._answer(loaded, first, brings)))
+        for question in asked
+        for first in question.answers[:1]
+        for text, brings in prompt_ends.variants(question.prompt).values()
+    }
+    knows = scored_by(lambda h, a: liking(h, a) + 2 * ((h, a) in right))
+    monkeypatch.setattr(answers, "answer_scores", knows)
+    table = prompt_ends.blank_at_end.uncached(handle)
+    assert table["correct"].all()
+    assert table["preferred"].mean() < 0.6
+    assert prompt_ends.above_preference(table).low > 0.3
+
+
+def test_another_fact_is_never_the_fact_itself_and_of_its_relation():
+    table = pd.DataFrame({"fact_id": list("aabcdef"), "relation": list("xxxxyyz")})
+    found = prompt_ends.other_facts(table)
+    relation = dict(zip(table["fact_id"], table["relation"], strict=True))
+    assert set(found) == set("abcdef")
+    assert all(found[i] != i for i in found)
+    assert all(relation[found[i]] == relation[i] for i in found if relation[i] != "z")
 
 
 # --- numbers ------------------------------------------------------------------------------------
@@ -422,10 +488,23 @@ def test_planted_untrained_tokens_are_verified_and_a_random_twin_has_none(handle
     assert planted_result.copied["control"].value == 1
     assert planted_result.recognised["suspect"].value == 0
     assert planted_result.recognised["control"].value == 1
+    assert planted_result.halved["control"].value == 0
     assert planted_result.gap.low > 0.9 or planted_result.gap.value == 1
     assert planted_result.p_value < 1e-4
     assert not twin.gap.low > 0
     assert twin.recognised["control"].value < 0.2
+
+
+def test_noise_makes_as_many_tokens_likelier_as_less_likely():
+    rng = np.random.default_rng(0)
+    groups = [undertrained.SUSPECT] * 400 + [undertrained.CONTROL] * 400
+    tokens = pd.DataFrame({"group": groups, "pair": [*range(400), *range(400)]})
+    tokens = tokens.assign(prob=0.0, gain_bits=rng.normal(0, 1.5, 800), occurs=True)
+    found = undertrained.verify(tokens)
+    for group in set(groups):
+        up, down = found.recognised[group], found.halved[group]
+        assert up.value > 0.1
+        assert up.low < down.value < up.high
 
 
 def test_a_partner_is_another_token_of_the_same_group():

@@ -141,6 +141,30 @@ def test_the_comparison_tells_settings_apart(handle, few):
     assert everything.loc["T 1", "tokens"] == length
 
 
+def test_broken_texts_are_counted_among_the_models_own():
+    table = pd.DataFrame(
+        {
+            "setting": ["greedy", "T 1", samples.HUMAN],
+            "broken": [1.0, 0.5, 0.9],
+            "texts": [10, 30, 500],
+        }
+    )
+    assert comparison.broken_share(table) == (25 / 40, 40)
+    assert comparison.broken_share(table.assign(broken=0.0)) == (0, 40)
+
+
+def test_a_text_with_bytes_that_are_no_character_is_broken():
+    whole = {"setting": "T 1", "prompt": "a", "ids": [(1, 2)] * 2, "own_bits": 1, "judge_bits": 1}
+    table = pd.DataFrame({**whole, "text": ["good", "bad \ufffd"]})
+    assert comparison._per_prompt(table)["broken"].tolist() == [0.5]
+
+
+def test_all_settings_that_share_the_largest_value_are_named():
+    values = pd.Series({"a": 3, "b": 5, "c": 5})
+    assert comparison.largest(values) == ["b", "c"]
+    assert comparison.largest(-values) == ["a"]
+
+
 def test_vocabulary_growth_ends_at_all_different_tokens():
     table = pd.DataFrame({"setting": "x", "ids": [(1, 2), (2, 3), (3, 4)]})
     growth = comparison._vocabulary_growth(table)
@@ -157,8 +181,10 @@ def test_a_nucleus_is_the_one_of_the_sampler(handle):
     z = next_logits(handle.loaded(), "The capital of France is")
     assert table.loc["main", "size"] == int(torch.isfinite(top_p(0.9)(z)).sum())
     p = z.softmax(-1).sort(descending=True).values
-    lost = p[50 : table.loc["main", "size"]].sum().item()
-    assert table.loc["main", "lost"] == pytest.approx(lost)
+    left, size = table.loc["main", ["by_default", "size"]]
+    assert left < size, "an untrained model has a wide nucleus"
+    assert table.loc["main", "lost"] == pytest.approx(p[left:size].sum().item())
+    assert table.loc["main", "lost"] > p[50:size].sum().item()
     # The library's own generate: top-k of fifty first unless it is switched off.
     own = table.loc["main"]
     assert own["switched_off"] == own["size"]
@@ -190,10 +216,26 @@ def test_greedy_text_is_watched_token_by_token(handle, few):
     assert (one["loop_from"].isna() == one["period"].isna()).all()
 
 
-def test_the_control_of_loops_is_human_text(handle):
-    table = loops.surest_in_human_text.uncached(handle)
+def test_the_control_of_loops_is_human_text_over_the_same_positions(handle, few):
+    table = loops.surest_in_human_text.uncached(handle, few)
+    greedy = loops.repetition_feeds_itself.uncached(handle, few)
     assert table["probability"].between(0, 1).all()
     assert table.groupby("prompt").size().nunique() == 1
+    assert sorted(set(table["position"])) == sorted(set(greedy["position"]))
+
+
+def test_human_text_is_as_long_as_the_samples_even_where_the_context_cuts_them(handle, few):
+    room = handle.facts.context_length - 5
+    long = few.with_name("long.yaml")
+    text = " ".join(["cat"] * room)
+    loaded = handle.loaded()
+    while len(samples.token_ids(loaded, text)) > room:
+        text = text[: -len(" cat")]
+    long.write_text(f"openings: [{{id: a, text: {text}}}, {{id: b, text: the cat}}]\n")
+    table = samples.with_human(handle, long)
+    assert table["ids"].map(len).nunique() == 1
+    assert len(table["ids"].iloc[0]) < samples.NEW_TOKENS
+    assert (table["setting"] == samples.HUMAN).any()
 
 
 class _Copier(torch.nn.Module):
@@ -301,6 +343,30 @@ def test_free_texts_and_answers_of_a_random_model_are_counted(handle, monkeypatc
     assert set(shares["setting"]) == {s.name for s in samples.SETTINGS}
 
 
+def _answers(**right):
+    return pd.DataFrame(
+        [
+            {"setting": s.replace("_", " "), "country": f"c{i}", "answers": 5, "right": r}
+            for s, own in right.items()
+            for i, r in enumerate(own)
+        ]
+    )
+
+
+def test_a_setting_that_is_never_or_always_right_keeps_an_interval():
+    """Null: nobody answers; planted: greedy decoding knows three, another setting never says one"""
+    shares, known, _ = statements.known_rates(_answers(greedy=[0] * 9, T_1=[0] * 9))
+    assert known == 0
+    assert (shares["value"] == 0).all()
+    assert shares["high"].between(0.2, 0.4).all()
+    shares, known, _ = statements.known_rates(_answers(greedy=[5, 5, 5, 0], T_1=[0, 0, 0, 5]))
+    shares = shares.set_index("setting")
+    assert known == 3
+    assert shares.loc["greedy", ["low", "value", "high"]].tolist() == [1, 1, 1], "chosen by it"
+    assert shares.loc["T 1", "value"] == 0
+    assert 0 < shares.loc["T 1", "high"] < 1
+
+
 # --- rules --------------------------------------------------------------------------------------
 
 
@@ -361,6 +427,29 @@ def test_figures_of_chapter_four_are_drawn_from_tables(handle, few):
         }
     )
     assert figures.feeding(feeding, feeding).axes[0].get_ylim() == (0, 1.02)
+    unsure = feeding.assign(probability=0.01)
+    assert figures.feeding(unsure, unsure).axes[0].get_ylim()[1] < 0.05
     assert len(figures.kept_sets(choices.kept_sets.uncached(handle, few)).axes) == 2
     empty = statements.rates(_told(silent=[(0, 0)]))
     assert figures.wrong_statements(empty).axes, "a model that states nothing"
+
+
+def _table_of(settings, diversity):
+    table = pd.DataFrame({"setting": settings, "distinct_2": diversity, "judge_bits": 1.0})
+    ends = {f"{c}_{end}": table[c] for c in ("distinct_2", "judge_bits") for end in ("low", "high")}
+    return table.assign(**ends)
+
+
+def test_labels_of_settings_never_cover_each_other():
+    from matplotlib.text import Text
+
+    from internals.figures import decoding as figures
+
+    names = [s.name for s in samples.SETTINGS[1:]]
+    for diversity, all_shown in ((0.99, False), (np.linspace(0.1, 0.9, len(names)), True)):
+        figure = figures.frontier(_table_of(names, diversity))
+        figure.canvas.draw()
+        labels = figure.axes[0].texts
+        boxes = [Text.get_window_extent(label) for label in labels]
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+        assert (len(labels) == len(names)) is all_shown

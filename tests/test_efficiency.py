@@ -487,6 +487,21 @@ def test_memory_is_measured_in_a_process_of_its_own(handle):
     assert (table["peak_mib"] >= 0).all()
 
 
+@pytest.mark.parametrize(
+    ("tokens", "no_cache", "cache", "differ"),
+    [
+        (512, 75.8, 31.5, True),
+        (512, 31.5, 75.8, True),
+        (512, 0.4, 0.8, False),  # less than an allocator may take
+        (512, 1000.0, 1040.0, False),  # a small part of both
+        (64, 75.8, 31.5, False),  # one piece: both ways run the same pass
+    ],
+)
+def test_peaks_differ_only_beyond_the_allocators_noise(tokens, no_cache, cache, differ):
+    table = pd.DataFrame({"mode": ["no cache", "cache"], "peak_mib": [no_cache, cache]})
+    assert memory.peaks_differ(table.assign(tokens=tokens)) is differ
+
+
 def test_looking_inside_is_timed_against_a_bare_pass(handle):
     from internals.measure.efficiency import overhead
 

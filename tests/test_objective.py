@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from internals import stats
 from internals.figures import representations as pictures
 from internals.figures import style
 from internals.measure import answers, scoring, training_record
@@ -94,8 +95,9 @@ def test_memory_of_the_text_is_found_where_it_is_planted(handle, monkeypatch, st
     assert sorted(table["context"].unique()) == context_use.context_lengths(loaded)
     assert table["seen"].any()
     if strength:
-        assert context_use.gain(table, seen=True).low > 2
-        assert context_use.gain(table, seen=False).high < 1
+        seen, unseen = context_use.copy_means(table)
+        assert unseen < 1 < 2 < seen
+        assert context_use.copy_gain(table).value == pytest.approx(seen - unseen)
         assert context_use.copy_gain(table).low > 1
     else:
         assert context_use.gain(table).value == pytest.approx(0, abs=1e-9)
@@ -120,7 +122,7 @@ def test_gains_without_tokens_of_the_kind_are_none():
         }
     )
     assert context_use.gain(table).value == pytest.approx(0.75)
-    assert context_use.gain(table, seen=True) is None
+    assert context_use.copy_means(table) is None
     assert context_use.copy_gain(table) is None
 
 
@@ -320,6 +322,19 @@ def test_foresight_is_found_where_it_is_planted(handle, monkeypatch, ahead):
     found = planning.foresight.uncached(handle, n=12)
     assert found["noun"].to_numpy() == pytest.approx(6 / math.log(2))
     assert found["article"].to_numpy() == pytest.approx(2 * ahead / math.log(2))
+    assert planning.shift(found, "article").n == 12
+
+
+def test_a_liking_that_goes_with_single_nouns_is_no_foresight():
+    """Sets that share a noun are one unit: a shift of each noun by chance is not clear of zero."""
+    rng = np.random.default_rng(5)
+    clear = {"clusters": 0, "sets": 0}
+    for _ in range(60):
+        own = np.tile(rng.normal(size=10), 5)
+        table = pd.DataFrame({"vowel": [*planning.VOWEL[:10]] * 5, "article": own})
+        clear["clusters"] += planning.shift(table, "article").excludes()
+        clear["sets"] += stats.bootstrap_ci(own, method="percentile").excludes()
+    assert clear["clusters"] < 15 < clear["sets"]
 
 
 def test_sets_of_nouns_differ_and_only_one_begins_with_a_vowel():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -176,6 +177,52 @@ def test_bins_have_intervals_over_units_also_where_all_outcomes_are_alike():
     assert few["low"].iloc[0] == pytest.approx(stats.wilson(4, 4).low)
 
 
+def calibrated(confidence: np.ndarray, accuracy: np.ndarray) -> calibration.Calibration:
+    rng = np.random.default_rng(6)
+    right = pd.Series((rng.random(len(confidence)) < accuracy).astype(float))
+    own = pd.Series(confidence)
+    units = pd.Series(np.arange(len(own)) % 50)
+    return calibration.calibrate(own, right, own, units, "documents")
+
+
+def test_an_error_is_small_only_beside_the_accuracy():
+    sure = np.random.default_rng(7).uniform(0.2, 0.9, 5000)
+    assert calibration.is_small(calibrated(sure, sure)), "calibrated"
+    assert not calibration.is_small(calibrated(sure, sure - 0.15)), "too confident"
+    nothing = np.full(5000, 0.01)
+    assert not calibration.is_small(calibrated(nothing, nothing / 4)), "one percent for everything"
+
+
+def test_which_of_two_curves_is_ahead():
+    bounds = {
+        "confidence_low": [0.5, 0.4, 0.6],
+        "confidence_high": [0.6, 0.6, 0.7],
+        "accuracy_low": [0.1, 0.5, 0.8],
+        "accuracy_high": [0.2, 0.7, 0.9],
+    }
+    frame = pd.DataFrame({"level": [0, 1, 4], "wording": "trained", **bounds}).iloc[::-1]
+    found = calibration.ahead(frame, "trained")
+    assert found["level"].tolist() == [0, 1, 4]
+    assert found["ahead"].tolist() == ["confidence", "neither", "accuracy"]
+    assert calibration.ahead(frame, "heldout").empty
+
+
+def test_exposure_correlates_within_kinds_of_contexts():
+    """Valleys have more outside than coins; within each kind nothing depends on the exposures."""
+    n = 40
+    rng = np.random.default_rng(8)
+    exposures = np.r_[np.arange(n), np.arange(n) + 1000]
+    noise = rng.random(2 * n)
+    frame = pd.DataFrame(
+        {"kind": ["coin"] * n + ["weather"] * n, "exposures": exposures, "outside": noise}
+    )
+    frame.loc[n:, "outside"] += 5
+    null = calibration.correlation_with_exposure(frame, "outside")
+    assert null.low < 0 < null.high
+    falling = frame.assign(outside=frame["outside"] - 0.2 * (exposures % 1000))
+    assert calibration.correlation_with_exposure(falling, "outside").value < -0.9
+
+
 # --- positions ----------------------------------------------------------------------------------
 
 
@@ -226,10 +273,22 @@ def test_a_zero_and_an_undefined_distribution_both_lose_the_token():
     assert positions.lost(frame, "x").n == 2
 
 
-def test_rank_buckets_add_up(table):
-    buckets = positions.rank_buckets(table)
+@pytest.mark.parametrize(
+    ("vocab", "last"), [(320, "101 to 320"), (1000, "101 to 1,000"), (50_000, "beyond 1,000")]
+)
+def test_rank_buckets_add_up_and_end_with_the_vocabulary(table, vocab, last):
+    capped = table.assign(rank=table["rank"] % vocab)
+    buckets = positions.rank_buckets(capped, vocab)
     assert buckets["n"].sum() == len(table)
-    assert buckets["n"].iloc[0] == table["correct"].sum()
+    assert buckets["n"].iloc[0] == (capped["rank"] == 0).sum()
+    assert buckets["bucket"].iloc[-1] == last
+    assert buckets["bucket"].tolist()[:3] == ["first", "2 to 10", "11 to 100"]
+
+
+def test_only_the_ends_of_the_grid_of_temperatures_are_its_ends():
+    assert positions.at_the_end(2.0) == "largest"
+    assert positions.at_the_end(0.5) == "smallest"
+    assert positions.at_the_end(1.0) == ""
 
 
 def test_the_best_temperature_of_scaled_logits_is_found():
@@ -320,6 +379,12 @@ def test_the_main_prompt_adds_up(handle):
     assert np.exp(top["logit"] - found.log_z).tolist() == pytest.approx(top["probability"].tolist())
     tail = found.tail.set_index("leading")["left"]
     assert tail[10] == pytest.approx(1 - top["cumulative"].iloc[-1])
+
+
+def test_the_prompt_as_typed_is_not_moved(handle):
+    variants = one_prompt.variants.uncached(handle).set_index("variant")
+    assert variants.loc["as typed", "moved"] == 0
+    assert (variants["moved"].drop("as typed") > 0).all()
 
 
 def test_softmax_checks(handle):
@@ -432,6 +497,10 @@ def test_answers_of_a_model_that_knows_nothing_are_chance(handle):
     assert table["confidence"].between(0, 1).all()
     facts = table.groupby("fact_id")["correct"].mean()
     assert facts.mean() < 0.5
+    assert table["chose_shortest"].dtype == bool
+    wrong = table[~table["correct"]]
+    assert wrong.loc[wrong["shortest"] == 1, "chose_shortest"].all()
+    assert not wrong.loc[wrong["shortest"] == 0, "chose_shortest"].any()
     bits = -np.log2(table["right_share"])
     found = calibration.calibrate(
         table["confidence"], table["correct"], bits, table["fact_id"], "facts"
@@ -445,25 +514,98 @@ def test_answers_of_a_model_that_knows_nothing_are_chance(handle):
     assert found.accuracy.low < 0.3, "right no more often than a guess among about ten"
 
 
+def test_a_choice_by_length_is_told_from_a_choice_without_it():
+    """100 facts in three wordings, among whose wrong candidates a quarter is shortest."""
+    rng = np.random.default_rng(9)
+    frame = pd.DataFrame(
+        {"fact_id": np.repeat(np.arange(100), 3), "shortest": 0.25, "correct": False}
+    )
+    blind = frame.assign(chose_shortest=rng.random(300) < 0.25)
+    null = answers_by_exposure.shortest_excess(blind)
+    assert null.low < 0 < null.high
+    biased = answers_by_exposure.shortest_excess(frame.assign(chose_shortest=True))
+    assert biased.value == pytest.approx(0.75)
+    assert biased.n == 100
+    alike = frame.assign(shortest=1.0, chose_shortest=True)
+    assert answers_by_exposure.shortest_excess(alike) is None
+    knowing = frame.assign(correct=True, chose_shortest=True)
+    assert answers_by_exposure.shortest_excess(knowing) is None, "the truth may be short"
+
+
 # --- contrast and surprisal ---------------------------------------------------------------------
 
 
-def test_gradient_by_input_agrees_with_a_small_step():
-    """Scaling one token's embedding by 1 + h changes the difference by h · attribution."""
+class Linear:
+    """A model whose logits are linear in the embeddings: each position has a matrix of its own."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, normed: bool = False):
+        torch.manual_seed(1)
+        self.table = torch.nn.Embedding(40, 6)
+        self.matrices = torch.randn(5, 6, 40)
+        self.normed = normed
+
+    def get_input_embeddings(self):
+        return self.table
+
+    def __call__(self, ids, use_cache):
+        x = self.table(ids)
+        if self.normed:
+            x = x / x.norm(dim=-1, keepdim=True)
+        logits = torch.einsum("bpd,pdv->bv", x, self.matrices[: ids.shape[1]])
+        return SimpleNamespace(logits=logits[:, None])
+
+
+def test_both_attributions_are_equal_where_the_difference_is_linear():
+    model = Linear()
+    ids = [3, 7, 9, 11]
+    _, gradient = contrast.gradient_from_mean(model, ids, 20, 30)
+    fall = contrast.occlusion(model, ids, 20, 30)
+    assert gradient == pytest.approx(fall, abs=1e-4)
+    assert np.abs(fall).max() > 0.1
+
+
+def test_a_token_at_the_mean_embedding_carries_nothing():
+    model = Linear()
+    with torch.no_grad():
+        model.table.weight[:] = model.table.weight[0]
+    _, gradient = contrast.gradient_from_mean(model, [3, 7, 9], 20, 30)
+    assert gradient == pytest.approx(0, abs=1e-5)
+    assert contrast.occlusion(model, [3, 7, 9], 20, 30) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_norm_behind_the_embeddings_does_not_hide_what_they_carry():
+    """Gradient × embedding would be zero here: the length of an embedding changes nothing."""
+    model = Linear(normed=True)
+    ids = [3, 7, 9, 11]
+    _, gradient = contrast.gradient_from_mean(model, ids, 20, 30)
+    assert np.abs(gradient).max() > 0.01
+    x = model.table(torch.tensor([ids])).detach().requires_grad_()
+    handle = model.table.register_forward_hook(lambda *_: x)
+    logits = model(torch.tensor([ids]), use_cache=False).logits[0, -1]
+    handle.remove()
+    (slope,) = torch.autograd.grad(logits[20] - logits[30], x)
+    assert (slope * x).sum(-1).detach().numpy() == pytest.approx(0, abs=1e-4)
+
+
+def test_the_gradient_agrees_with_a_small_step_to_the_mean():
+    """Moving one embedding by h towards the mean lowers the difference by h · attribution."""
     model = build("gpt2").double()
     ids = [3, 7, 9, 11]
-    difference, attribution = contrast.gradient_by_input(model, ids, 20, 30)
+    difference, attribution = contrast.gradient_from_mean(model, ids, 20, 30)
     table = model.get_input_embeddings()
+    blank = table.weight[::7].mean(0).detach()
     for position in range(len(ids)):
         values = []
         for h in (1e-4, -1e-4):
 
-            def scale(_m, _a, out, position=position, h=h):
+            def step(_m, _a, out, position=position, h=h):
                 out = out.clone()
-                out[0, position] *= 1 + h
+                out[0, position] += h * (out[0, position] - blank)
                 return out
 
-            handle = table.register_forward_hook(scale)
+            handle = table.register_forward_hook(step)
             with torch.no_grad():
                 logits = model(torch.tensor([ids])).logits[0, -1]
             handle.remove()
@@ -507,7 +649,9 @@ def test_agreement_by_hand():
     found = contrast.agreement(frame).set_index("country")
     assert found.loc["A", "spearman"] == pytest.approx(1)
     assert found.loc["B", "spearman"] == pytest.approx(-1)
-    assert found["same_top"].tolist() == [True, True]
+    assert found["same_top"].tolist() == [True, False], "the largest are of opposite sign in B"
+    assert found["size"].tolist() == pytest.approx([10, 1.2])
+    assert contrast.foreseen(found).value == pytest.approx(5.6)
 
 
 def test_words_add_up_to_the_text(handle):

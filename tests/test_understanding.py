@@ -335,15 +335,20 @@ def test_planted_two_step_knowledge_is_found_and_single_steps_alone_are_told_apa
 
 
 def _attributes():
-    return pd.DataFrame({"alone": [True] * 8, "together": [True, False] * 4})
+    frame = pd.DataFrame({"country": range(8), "truth": ["euro", "dollar"] * 4})
+    alone = frame.assign(task="alone", chosen=frame["truth"])
+    both = frame.assign(task="together", chosen="euro")
+    return pd.concat([alone, both]).assign(correct=lambda t: t["truth"] == t["chosen"])
 
 
 def test_a_random_model_composes_nothing(handle):
     steps = compositions.two_steps.uncached(handle)
     assert compositions.accuracy(steps, "both steps").value < 0.5
     both = compositions.together.uncached(handle, n=20)
-    assert len(both) == 20
-    assert both["together"].mean() < 0.5
+    assert len(both) == 2 * 20
+    for task in ("alone", "together"):
+        found = compositions.accuracy(both, task)
+        assert found.low <= compositions.chance(both, task)
 
 
 def test_planted_currencies_are_found_alone_and_together(planted):
@@ -352,9 +357,21 @@ def test_planted_currencies_are_found_alone_and_together(planted):
     rows = [r for r in countries() if r["language"] and r["currency"]]
     alone = [(compositions.ALONE.format(**r), r["currency"]) for r in rows]
     table = compositions.together.uncached(planted(alone), n=20)
-    assert table["alone"].all()
-    assert table["alone_share"].min() > 0.9
-    assert table["together_share"].max() < 0.9
+    assert compositions.accuracy(table, "alone").value == 1
+    assert compositions.accuracy(table, "together").value < 0.5
+    assert compositions.crowded(table).low > 0.3
+
+
+def test_a_liking_for_the_commonest_currency_is_at_chance(planted):
+    """Always “euro” is right for every fourth country, and stands no higher than chance."""
+    from internals.training.dataset import countries
+
+    rows = [r for r in countries() if r["language"] and r["currency"]]
+    table = compositions.together.uncached(
+        planted([(compositions.ALONE.format(**r), "euro") for r in rows]), n=40
+    )
+    found = compositions.accuracy(table, "alone")
+    assert found.low <= compositions.chance(table, "alone") <= found.high
 
 
 def test_chance_is_that_of_shuffled_answers():
@@ -538,6 +555,24 @@ def test_moving_a_random_model_changes_little():
     assert table.empty or patching.against_random(table).value < 0.5
 
 
+def test_answers_that_are_right_by_luck_are_not_moved():
+    """The planted model answers by its own classes; of other labels a third is right by luck."""
+    model, asked = _toy(True)
+    rows, places = asked.rows * 2, np.tile(asked.places, 2)
+    shifted = np.concatenate([(asked.labels + np.arange(len(asked.rows))) % CLASSES] * 2)
+    lucky = patching.Questions(rows, places, shifted, asked.first)
+    answers = patching.run(model, lucky, [])[0].argmax(1)
+    assert (answers == shifted).sum() >= 10
+    assert patching.move(model, lucky, np.arange(len(rows)).astype(str)).empty
+
+
+def test_naming_is_above_chance_only_if_more_is_right_than_a_liking_gives():
+    truth = np.repeat([0, 1, 2, -1], [30, 5, 5, 10])
+    assert patching.named_above_chance(np.maximum(truth, 0), truth)
+    assert not patching.named_above_chance(np.zeros(50, int), truth)  # 30 of 40 are right
+    assert not patching.named_above_chance(np.zeros(3, int), np.full(3, -1))
+
+
 def test_a_patch_is_gone_after_its_scope():
     model, asked = _toy(True)
     before, states = patching.run(model, asked, [0, 1])
@@ -558,8 +593,7 @@ def test_class_means_leave_the_item_out():
 
 
 def test_a_model_that_knows_no_continent_is_not_moved(handle):
-    table = patching.patched.uncached(handle, n=40)
-    assert patching.against_random(table) is None or len(table) > 0
+    assert patching.against_random(patching.patched.uncached(handle, n=40)) is None
 
 
 # --- memory and verdict -------------------------------------------------------------------------
@@ -596,6 +630,13 @@ def test_a_verdict_names_the_view_and_links_to_its_claim():
     assert "does not apply" in lines[4]
     assert r"a \| b" in lines[2]
     assert verdicts.tally(tests) == {"patterns": 0, "rules": 1, "between": 1, "not asked": 1}
+
+
+def test_a_failure_counts_only_if_the_easier_test_was_passed():
+    assert verdicts.side(True, False, able=True) == "patterns"
+    assert verdicts.side(True, False, able=False) == "between"
+    assert verdicts.side(False, True, able=False) == "rules"
+    assert verdicts.side(True, False, able=False, asked=False) == "not asked"
 
 
 def test_the_memorisation_figure_draws_both_wordings():

@@ -33,10 +33,15 @@ class Test:
     claim: Claim
 
 
-def side(patterns: bool, rules: bool, *, asked: bool = True) -> Side:
-    """The view whose prediction came true, ``between`` if neither or both did."""
+def side(patterns: bool, rules: bool, *, asked: bool = True, able: bool = True) -> Side:
+    """The view whose prediction came true, ``between`` if neither or both did.
+
+    ``able``: the model passes an easier test of the same matter, which recall passes too. Where it
+    does not, a failure confirms nothing, since a model that knows nothing fails as well.
+    """
     if not asked:
         return "not asked"
+    patterns = patterns and able
     if patterns == rules:
         return "between"
     return "patterns" if patterns else "rules"

@@ -74,6 +74,8 @@ def number(
         text = fixed(value, 0)
     else:
         text = _rounded(value, _decimals(value, interval, scale, digits))
+    if text.startswith("<") and unit != "share" and (interval is None or interval[0] < 0):
+        text = "≈ 0"  # "< 0.1" would also be true of −3
     if unit == "share":
         text = _not_quite_all(float(x), text)
     return with_unit(text, unit)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from internals.figures import style
 from internals.measure.decoding.samples import HUMAN, family
 
-_LABEL_AT = {"top-p": (-5, 5), "temperature": (6, -10), HUMAN: (-10, 12)}
-"""Offsets of labels in points, so that neighbouring settings do not cover each other."""
+_BESIDE = ((5, -9), (-5, 5), (6, 3), (-5, -10), (8, -20), (-8, 16), (0, 14), (0, -22))
+"""Places of a label around its point, in points of the page; the first free one is taken."""
 
 
 def frontier(table: pd.DataFrame) -> Figure:
@@ -32,16 +35,10 @@ def frontier(table: pd.DataFrame) -> Figure:
             color=style.ink().text if human else style.CYCLE[i],
             lw=1,
             ls="none",
-        )
-        ax.annotate(
-            row.setting,
-            (row.distinct_2, row.judge_bits),
-            xytext=_LABEL_AT.get(kind, (5, -9)),
-            ha="right" if kind in ("top-p", HUMAN) else "left",
-            textcoords="offset points",
-            fontsize=7,
+            label=kind,
         )
     singles = table[table["distinct_2"].isna()].dropna(subset=["judge_bits"])
+    singles = singles.sort_values("judge_bits", ascending=False)
     for side, row in zip((3, -8), singles.itertuples(), strict=False):
         ax.axhline(row.judge_bits, color=style.CONTROL, ls=style.DASHES[1], lw=1)
         ax.annotate(
@@ -54,7 +51,45 @@ def frontier(table: pd.DataFrame) -> Figure:
         )
     ax.set_xlabel("different pairs of tokens over all (distinct-2)")
     ax.set_ylabel("loss under the second model\n(bits per byte)")
+    _families_above(figure, ax)
+    _label_where_free(figure, ax, part)
     return figure
+
+
+def _families_above(figure: Figure, ax: Axes) -> None:
+    """A legend with one entry for each family, however many settings it has."""
+    handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    if handles:
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4)
+
+
+def _label_where_free(figure: Figure, ax: Axes, part: pd.DataFrame) -> None:
+    """Write each setting beside its point where nothing stands; where all is full, not at all."""
+    figure.canvas.draw()
+    points = ax.transData.transform(part[["distinct_2", "judge_bits"]].to_numpy(float))
+    scale = figure.dpi / 72
+    taken = [
+        Bbox.from_bounds(x - 3 * scale, y - 3 * scale, 6 * scale, 6 * scale) for x, y in points
+    ]
+    taken += [text.get_window_extent() for text in ax.texts]
+    for row in part.itertuples():
+        for x, y in _BESIDE:
+            label = ax.annotate(
+                row.setting,
+                (row.distinct_2, row.judge_bits),
+                xytext=(x, y),
+                ha="left" if x > 0 else "right" if x < 0 else "center",
+                textcoords="offset points",
+                fontsize=7,
+                arrowprops={"arrowstyle": "-", "lw": 0.5, "color": style.ink().muted},
+            )
+            label.get_window_extent()  # moves the words to their place
+            box = Text.get_window_extent(label)  # the words without their line
+            inside = ax.bbox.contains(box.x0, box.y0) and ax.bbox.contains(box.x1, box.y1)
+            if inside and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            label.remove()
 
 
 def growth(table: pd.DataFrame, settings: tuple[str, ...]) -> Figure:
@@ -167,16 +202,19 @@ def nucleus_sizes(table: pd.DataFrame, hidden_k: int) -> Figure:
 
 
 def feeding(table: pd.DataFrame, human: pd.DataFrame) -> Figure:
-    """Mean probability of the greedy token by position and the share of repeated 4-grams, beside
-    the probability of the likeliest token in human text."""
-    figure, ax = style.figure(height_in=2.9)
+    """By position, mean probability of the greedy token and, in human text, of the likeliest one;
+    beside them the share of repeated 4-grams in greedy text."""
+    figure, axes = style.figure(1, 2, height_in=2.9)
     lines = (
-        (table, "probability", "greedy text: chosen token"),
-        (human, "probability", "human text: likeliest token"),
-        (table, "repeated", "greedy text: repeated four-grams"),
+        (axes[0], table, "probability", "greedy text: chosen token"),
+        (axes[0], human, "probability", "human text: likeliest token"),
+        (axes[1], table, "repeated", "greedy text: repeated four-grams"),
     )
-    for i, (source, column, label) in enumerate(lines):
-        binned = source.assign(bin=(source["position"] - 1) // 16 * 16 + 8)
+    # Short texts get narrower bins, or a curve would have one point.
+    width = int(np.clip(table["position"].max() // 5, 1, 16))
+    highest = 0.0
+    for i, (ax, source, column, label) in enumerate(lines):
+        binned = source.assign(bin=(source["position"] - 1) // width * width + (width + 1) / 2)
         # One value for a text in each bin, so that the band is over texts.
         per_text = binned.groupby(["bin", "prompt"])[column].mean().groupby("bin")
         mean, error = per_text.mean(), 1.96 * per_text.sem()
@@ -190,9 +228,15 @@ def feeding(table: pd.DataFrame, human: pd.DataFrame) -> Figure:
             label=label,
         )
         ax.fill_between(mean.index, mean - error, mean + error, color=style.CYCLE[i], alpha=0.15)
-    ax.set_ylim(0, 1.02)
-    ax.set_xlabel("position in the text")
-    ax.set_ylabel("mean over texts")
+        if column == "probability":
+            highest = max(highest, float((mean + error.fillna(0)).max()))
+    # Probabilities of a model that is sure of nothing would be flat lines on a full axis.
+    axes[0].set_ylim(0, 1.3 * highest if 0 < highest < 0.1 else 1.02)
+    axes[1].set_ylim(0, 1.02)
+    axes[0].set_ylabel("mean probability over texts")
+    axes[1].set_ylabel("mean share over texts")
+    for ax in axes:
+        ax.set_xlabel("position in the text")
     figure.legend(loc="outside upper center", ncols=2)
     return figure
 

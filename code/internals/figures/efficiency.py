@@ -79,7 +79,7 @@ def speed_ups(curve: pd.DataFrame, texts: pd.DataFrame, prompt: int) -> Figure:
     style.plain_ticks(ax.yaxis)
     ax.set_xlabel("new tokens (log scale)")
     ax.set_ylabel("time without over with cache\n(log scale)")
-    figure.legend(loc="outside upper center", ncols=3)
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 

@@ -265,16 +265,16 @@ def _wrapped(tokens: pd.DataFrame, per_line: int) -> list[list[tuple[int, str, f
 
 
 def contrast_bars(table: pd.DataFrame) -> Figure:
-    """Both attributions of one prompt, token by token."""
+    """Both attributions of one prompt, token by token: a small step to the blank and the whole."""
     figure, ax = style.figure(height_in=2.5)
     x = np.arange(len(table))
     for i, (column, label) in enumerate(
-        (("gradient", "gradient × input"), ("occlusion", "occlusion"))
+        (("gradient", "small step (gradient)"), ("occlusion", "whole step (occlusion)"))
     ):
         ax.bar(x + 0.2 * (2 * i - 1), table[column], 0.38, color=style.CYCLE[i], label=label)
     ax.axhline(0, color=style.ink().muted, lw=1)
     ax.set_xticks(x, [style.plain(token) for token in table["token"]])
-    ax.set_ylabel("part of the logit difference")
+    ax.set_ylabel("fall of the logit difference (nats)")
     ax.grid(axis="x", visible=False)
     figure.legend(loc="outside upper center", ncols=2)
     return figure

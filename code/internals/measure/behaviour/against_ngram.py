@@ -36,7 +36,7 @@ RESAMPLES = 2000
 READ = (1, 10, 100)
 """Smallest counts of the bands of whole contexts."""
 RARITY = (0, 1, 30, 1000, 30_000)
-"""Smallest counts in training of the bands of frequency."""
+"""Smallest counts in the counted text of the bands of frequency."""
 
 
 @measurement(files=[HELD_OUT, COUNTS])
@@ -253,7 +253,7 @@ def _labels(table: pd.DataFrame) -> dict[str, pd.Series]:
     again = table["repeated"].map({False: "0 new in the document", True: "1 stood there before"})
     return {
         "known context": pd.Series(known, index=table.index),
-        "times in training": banded("count", RARITY),
+        "times in the counted text": banded("count", RARITY),
         "position": banded("position", POSITIONS),
         "earlier in the document": again,
     }

@@ -21,7 +21,6 @@ from internals.paths import DATA
 if TYPE_CHECKING:
     from internals.models import LoadedModel, ModelHandle
 
-CANDIDATES = 10
 TWO_STEPS = "The country whose capital is {capital} lies in"
 STEPS = {
     "first step": "{capital} is the capital of",
@@ -77,20 +76,10 @@ def two_steps(model: ModelHandle, seed: int = 0) -> pd.DataFrame:
 
 def closed_scores(loaded: LoadedModel, prompts: list[str], answers: Sequence[str]) -> np.ndarray:
     """``(prompt, answer)`` joint log-probabilities of the same answers to every prompt."""
-    return _scores(loaded, prompts, [answers] * len(prompts))
-
-
-def _scores(
-    loaded: LoadedModel, prompts: list[str], answers: Sequence[Sequence[str]]
-) -> np.ndarray:
-    """``(prompt, answer)`` joint log-probabilities; equally many answers for each prompt."""
     from internals.measure.answers import answer_scores
 
-    pairs = [
-        (question_ids(loaded, text), token_ids(loaded, f" {answer}"))
-        for text, own in zip(prompts, answers, strict=True)
-        for answer in own
-    ]
+    tails = [token_ids(loaded, f" {answer}") for answer in answers]
+    pairs = [(question_ids(loaded, text), tail) for text in prompts for tail in tails]
     return answer_scores(loaded.model, pairs)["log_prob"].to_numpy().reshape(len(prompts), -1)
 
 
@@ -128,8 +117,9 @@ def against_no_link(table: pd.DataFrame) -> stats.Estimate:
 def together(model: ModelHandle, n: int = 60, seed: int = 0) -> pd.DataFrame:
     """Two attributes of a country in one sentence, and one alone
 
-    Columns: ``country``, ``alone``, ``together`` (the right currency is first among ten),
-    ``alone_share``, ``together_share`` (its share of the candidates' probability).
+    Columns: ``country``, ``task`` (alone, together), ``truth``, ``chosen``, ``correct``, as in
+    :func:`two_steps`: few countries have a currency that no other has, so liking “dollar” would
+    gain much.
     """
     from internals.training.dataset import countries
 
@@ -138,17 +128,19 @@ def together(model: ModelHandle, n: int = 60, seed: int = 0) -> pd.DataFrame:
     rows = [row for row in countries() if row["language"] and row["currency"]]
     rows = [rows[i] for i in rng.permutation(len(rows))[: effort.units(loaded.facts, n, least=40)]]
     pool = sorted({row["currency"] for row in rows})
-    answers = []
-    for row in rows:
-        others = [name for name in pool if name != row["currency"]]
-        answers.append([row["currency"], *rng.permutation(others)[: CANDIDATES - 1]])
-    table = pd.DataFrame({"country": [row["country"] for row in rows]})
-    for name, frame in (("alone", ALONE), ("together", TOGETHER)):
-        scores = _scores(loaded, [frame.format(**row) for row in rows], answers)
-        shares = np.exp(scores - scores.max(1, keepdims=True))
-        table[name] = scores.argmax(1) == 0
-        table[f"{name}_share"] = shares[:, 0] / shares.sum(1)
-    return table
+    lands = [row["country"] for row in rows]
+    parts = []
+    for task, frame in (("alone", ALONE), ("together", TOGETHER)):
+        scores = closed_scores(loaded, [frame.format(**row) for row in rows], pool)
+        found = chosen(scores, pool, [row["currency"] for row in rows])
+        parts.append(found.assign(country=lands, task=task))
+    return pd.concat(parts, ignore_index=True)
+
+
+def crowded(table: pd.DataFrame) -> stats.Estimate:
+    """Share of currencies right alone minus the share right after the language."""
+    wide = table.pivot(index="country", columns="task", values="correct").astype(float)
+    return stats.paired_difference(wide["alone"], wide["together"], unit="countries")
 
 
 @measurement(files=[COMBINATIONS])
@@ -194,9 +186,9 @@ def shares(
         (task, accuracy(steps, task), chance(steps, task), task in ("first step", "second step"))
         for task in STEPS
     ]
-    for name, label in (("alone", "currency alone"), ("together", "currency after the language")):
-        found = stats.wilson(int(attributes[name].sum()), len(attributes), unit="countries")
-        rows.append((label, found, 1 / CANDIDATES, name == "alone"))
+    for task, label in (("alone", "currency alone"), ("together", "currency after the language")):
+        found = accuracy(attributes, task)
+        rows.append((label, found, chance(attributes, task), task == "alone"))
     if pairs is not None:
         animals = pd.read_csv(DATA / "training" / "combinations.csv")
         few = 1 / animals.loc[animals["group"] == "animal", "noun"].nunique()

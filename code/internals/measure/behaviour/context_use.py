@@ -101,16 +101,9 @@ def gains(table: pd.DataFrame) -> pd.DataFrame:
     return (wide[shortest] - wide[longest]).rename("gain").reset_index()
 
 
-def gain(table: pd.DataFrame, seen: bool | None = None) -> stats.Estimate | None:
-    """Mean gain over documents; of rarer tokens read before (or not) if ``seen`` is given.
-
-    None where there are no such tokens.
-    """
+def gain(table: pd.DataFrame) -> stats.Estimate:
+    """Mean gain of all tokens over documents, in bits."""
     part = gains(table)
-    if seen is not None:
-        part = part[~part["common"] & (part["seen"] == seen)]
-    if part.empty:
-        return None
     return stats.bootstrap_ci(
         part["gain"].to_numpy(), clusters=part["document"].to_numpy(), unit="documents"
     )
@@ -121,13 +114,28 @@ def copy_gain(table: pd.DataFrame) -> stats.Estimate | None:
 
     Over documents that have both; None with fewer than two.
     """
-    part = gains(table)
-    part = part[~part["common"]]
-    wide = part.pivot_table(index="document", columns="seen", values="gain", aggfunc="mean")
-    wide = wide.reindex(columns=[False, True]).dropna()
+    wide = _rarer(table)
     if len(wide) < 2:
         return None
     return stats.paired_difference(wide[True], wide[False], unit="documents")
+
+
+def copy_means(table: pd.DataFrame) -> tuple[float, float] | None:
+    """The two means whose difference :func:`copy_gain` is, in bits: read before, not read before.
+
+    None with fewer than two documents.
+    """
+    wide = _rarer(table)
+    return (float(wide[True].mean()), float(wide[False].mean())) if len(wide) >= 2 else None
+
+
+def _rarer(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean gain of rarer tokens by document (rows) and whether they were read before (columns), of
+    documents that have both."""
+    part = gains(table)
+    part = part[~part["common"]]
+    wide = part.pivot_table(index="document", columns="seen", values="gain", aggfunc="mean")
+    return wide.reindex(columns=[False, True]).dropna()
 
 
 def saved_share(table: pd.DataFrame) -> float:

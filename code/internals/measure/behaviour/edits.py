@@ -74,7 +74,7 @@ def edits(model: ModelHandle, n: int = 64, seed: int = 0) -> pd.DataFrame:
     ``family``, ``control`` (name of the control edit; empty for controls and forced splits),
     ``extra_pieces`` (tokens beyond those of the original), ``change`` (bits per byte of the
     following tokens, minus the original's), ``accuracy_change`` (share of them that are the first
-    choice, likewise).
+    choice, likewise), ``accuracy_original`` (that share in the original).
     """
     from internals.measure.answers import piece_scores
 
@@ -119,13 +119,15 @@ def _against_original(table: pd.DataFrame) -> pd.DataFrame:
         ("accuracy_change", "accuracy"),
     ):
         table[new] = table[old] - table["sentence"].map(base[old])
+    table["accuracy_original"] = table["sentence"].map(base["accuracy"])
     family = {name: edit.family for name, edit in EDITS.items()}
     family |= dict.fromkeys(CONTROLS.values(), "control") | dict.fromkeys(SAME_BYTES, "same bytes")
     table["family"] = table["edit"].map(family)
     control = {name: CONTROLS[edit.control] for name, edit in EDITS.items()}
     table["control"] = table["edit"].map(control).fillna("")
     kept = ["sentence", "word", "edit", "family", "control"]
-    return table[[*kept, "extra_pieces", "change", "accuracy_change"]].reset_index(drop=True)
+    kept += ["extra_pieces", "change", "accuracy_change", "accuracy_original"]
+    return table[kept].reset_index(drop=True)
 
 
 def costs(table: pd.DataFrame) -> pd.DataFrame:
@@ -170,6 +172,8 @@ class Summary:
     (controls left out), resampling sentences."""
     more_cuts: stats.Estimate | None
     """Cost of a word cut into letters minus that of the same word cut in two, bits per byte."""
+    accuracy: float
+    """Share of the scored tokens that are the first choice after the original word."""
     n: int
     """Sentences."""
 
@@ -183,7 +187,7 @@ def summary(model: ModelHandle, seed: int = 0) -> Summary:
     table = edits(model, seed=seed)
     n = int(table["sentence"].nunique())
     if n < LEAST_SENTENCES:
-        return Summary(costs(table.head(0)), None, None, n)
+        return Summary(costs(table.head(0)), None, None, math.nan, n)
     own = table[table["family"] != "control"]
     related = stats.correlation(
         own["extra_pieces"], own["change"], clusters=own["sentence"].to_numpy(), unit="sentences"
@@ -193,7 +197,8 @@ def summary(model: ModelHandle, seed: int = 0) -> Summary:
     more = None
     if len(wide) >= LEAST_SENTENCES:
         more = stats.paired_difference(wide[SAME_BYTES[1]], wide[SAME_BYTES[0]], unit="sentences")
-    return Summary(costs(table), related, more, n)
+    hits = float(table.groupby("sentence")["accuracy_original"].first().mean())
+    return Summary(costs(table), related, more, hits, n)
 
 
 def estimate(table: pd.DataFrame, edit: str, what: str = "change") -> stats.Estimate | None:
@@ -204,3 +209,22 @@ def estimate(table: pd.DataFrame, edit: str, what: str = "change") -> stats.Esti
     r = row.iloc[0]
     low, high = ("low", "high") if what == "change" else (f"{what}_low", f"{what}_high")
     return stats.Estimate(r[what], r[low], r[high], int(r["n"]), "sentences", "BCa bootstrap")
+
+
+CLEAR = 0.05
+"""Corrected p-value below which an edit differs clearly from its control."""
+
+
+def dearer(table: pd.DataFrame) -> pd.Series:
+    """Which edits of `costs` cost clearly more than their control, by name: the interval lies above
+    zero and the p-value holds after correction for the number of edits."""
+    tested = table.dropna(subset=["excess"]).set_index("edit")
+    return (tested["adjusted"] < CLEAR) & (tested["excess_low"] > 0)
+
+
+def compared(table: pd.DataFrame, edit: str) -> str:
+    """``more``, ``less`` or ``same``: the cost of an edit against its control, by the same rule."""
+    row = table[(table["edit"] == edit) & (table["adjusted"] < CLEAR)]
+    if row["excess_low"].gt(0).any():
+        return "more"
+    return "less" if row["excess_high"].lt(0).any() else "same"

@@ -37,7 +37,8 @@ def patched(model: ModelHandle, n: int = 96, seed: int = 0) -> pd.DataFrame:
     Columns: ``layer`` (the block whose input is changed, from 0), ``direction`` (class means,
     shuffled classes, random), ``country``, ``shift_bits`` (rise of the log-odds of the new
     continent over the old), ``flipped`` (the new continent is now first). Countries whose continent
-    the model names rightly; empty if there are fewer than ten of them or fewer than two continents.
+    the model names rightly; empty if there are fewer than ten of them or fewer than two continents,
+    or if the names are right no more often than by chance.
     """
     loaded = model.loaded()
     table = countries(effort.units(loaded.facts, n, least=60), seed)
@@ -70,7 +71,12 @@ def questions(loaded: LoadedModel, table: pd.DataFrame) -> Questions:
 
 
 def move(network: Any, asked: Questions, names: np.ndarray, seed: int = 0) -> pd.DataFrame:
-    """Move every rightly answered question to the next class, at each layer, in each direction."""
+    """Move every rightly answered question to the next class, at each layer, in each direction.
+
+    Nothing is moved unless the answers are clearly better than chance. Else the "rightly answered"
+    would be those that a liking happens to fit, and the mean states of whatever a network answers
+    alike move its answers in any network.
+    """
     rng = np.random.default_rng([seed, 59])
     depth = len(_blocks(network))
     layers = np.unique(np.linspace(0, depth - 1, min(depth, MOST_LAYERS)).round().astype(int))
@@ -79,7 +85,8 @@ def move(network: Any, asked: Questions, names: np.ndarray, seed: int = 0) -> pd
     counts = np.bincount(asked.labels[right], minlength=len(asked.first))
     usable = np.flatnonzero(counts >= 2)  # a class mean without the country itself needs another
     use = np.flatnonzero(right & np.isin(asked.labels, usable))
-    if len(use) < 10 or len(usable) < 2:
+    known = named_above_chance(plain.argmax(1), asked.labels)
+    if len(use) < 10 or len(usable) < 2 or not known:
         return pd.DataFrame(columns=["layer", "direction", "country", "shift_bits", "flipped"])
     old = asked.labels[use]
     target = usable[(np.searchsorted(usable, old) + 1) % len(usable)]
@@ -111,6 +118,21 @@ def move(network: Any, asked: Questions, names: np.ndarray, seed: int = 0) -> pd
                 )
             )
     return pd.concat(parts, ignore_index=True)
+
+
+def named_above_chance(given: Ints, labels: Ints) -> bool:
+    """Whether answers are right clearly more often than if they were given to shuffled questions.
+
+    Wilson interval against the sum over classes of share of truth times share of answers. Items
+    labelled -1 have no answer and do not count.
+    """
+    kept = labels >= 0
+    given, labels = given[kept], labels[kept]
+    if not len(labels):
+        return False
+    size = int(max(given.max(), labels.max())) + 1
+    answers, truth = (np.bincount(x, minlength=size) / len(x) for x in (given, labels))
+    return stats.wilson(int((given == labels).sum()), len(labels)).low > float(answers @ truth)
 
 
 def differences(states: Floats, labels: Ints, target: Ints) -> Floats:

@@ -2,7 +2,7 @@
 
 The same three nouns stand in two orders, and only the order says which noun comes first. After
 “the” the noun has to be found; after “is” the article has to fit a noun that is still to come. The
-unit is the set of nouns.
+unit of resampling is the noun with a vowel, since sets that share it are alike.
 """
 
 from __future__ import annotations
@@ -13,13 +13,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from internals import stats
 from internals.cache import measurement
 from internals.measure.capability import start_ids
 
 if TYPE_CHECKING:
     from internals.models import ModelHandle
 
-VOWEL = ("apple", "egg", "eagle", "owl", "ant", "elephant", "axe", "arrow", "onion", "orange")
+VOWEL = (
+    *("apple", "egg", "eagle", "owl", "ant", "elephant", "axe", "arrow", "onion", "orange"),
+    *("acorn", "anchor", "apron", "oar", "oven", "umbrella", "envelope", "otter", "ox", "octopus"),
+    *("olive", "ostrich", "album", "instrument", "inkpot"),
+)
 CONSONANT = ("cup", "key", "book", "stone", "candle", "dog", "hat", "bell", "rope", "fox", "chair")
 PEOPLE = ("Anna", "Ben", "Clara", "David", "Emma", "Frank", "Grace", "Henry")
 FORM = "{who} has these things: {first}, {second} and {third}. The first thing is"
@@ -41,9 +46,10 @@ def sets(n: int, seed: int = 0) -> list[tuple[str, str, str, str]]:
 def foresight(model: ModelHandle, n: int = 50, seed: int = 0) -> pd.DataFrame:
     """The article before a noun that is still to come
 
-    Columns: ``item``, ``article`` (how much the order of the nouns moves the log-odds of “an”
-    against “a”, in bits; positive is towards the noun that comes first), ``noun`` (the same for the
-    nouns themselves after “the”: without it there is nothing to foresee).
+    Columns: ``item``, ``vowel`` (the noun that would take “an”), ``article`` (how much the order of
+    the nouns moves the log-odds of “an” against “a”, in bits; positive is towards the noun that
+    comes first), ``noun`` (the same for the nouns themselves after “the”: without it there is
+    nothing to foresee).
     """
     from internals.measure.answers import answer_scores
 
@@ -65,4 +71,21 @@ def foresight(model: ModelHandle, n: int = 50, seed: int = 0) -> pd.DataFrame:
     table = bits.reshape(len(chosen), 2, 2, 2)
     odds = table[..., 0] - table[..., 1]
     moved = odds[:, 0] - odds[:, 1]
-    return pd.DataFrame({"item": range(len(chosen)), "article": moved[:, 0], "noun": moved[:, 1]})
+    return pd.DataFrame(
+        {
+            "item": range(len(chosen)),
+            "vowel": [vowel for _, vowel, _, _ in chosen],
+            "article": moved[:, 0],
+            "noun": moved[:, 1],
+        }
+    )
+
+
+def shift(table: pd.DataFrame, column: str) -> stats.Estimate:
+    """Mean of ``article`` or ``noun`` in bits, over the nouns with a vowel."""
+    return stats.bootstrap_ci(
+        table[column].to_numpy(),
+        clusters=table["vowel"].to_numpy(),
+        method="percentile",
+        unit="nouns with a vowel",
+    )

@@ -8,6 +8,7 @@ blank more, put elsewhere in the prompt. Unit: the fact.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,18 +61,15 @@ def blank_at_end(model: ModelHandle, n: int = 60, seed: int = 0) -> pd.DataFrame
     """Facts asked with a blank at the end of the prompt
 
     Columns: ``fact_id``, ``variant``, ``extra_pieces``, ``correct`` (the right answer is the best
-    candidate), ``bits`` (surprisal of the right answer, all pieces), ``entropy_bits`` (of the next
-    token), ``blank_mass`` (probability of tokens that begin with a blank), ``kl_bits`` (divergence
-    of the next-token distribution from the usual prompt's). Empty where the tokenizer drops a blank
-    at the end.
+    candidate), ``preferred`` (it is so too after the prompt of another fact of the same relation:
+    what a mere preference for some answers achieves), ``bits`` (surprisal of the right answer, all
+    pieces), ``entropy_bits`` (of the next token), ``blank_mass`` (probability of tokens that begin
+    with a blank), ``kl_bits`` (divergence of the next-token distribution from the usual prompt's).
+    Empty where the tokenizer drops a blank at the end.
     """
-    from internals.measure.answers import answer_scores
-
     loaded = model.loaded()
     asked = questions(loaded, effort.units(loaded.facts, n, least=40), seed)
     rows: list[dict[str, Any]] = []
-    pairs: list[tuple[list[int], list[int]]] = []
-    owner: list[int] = []
     for question in asked:
         usual = headed(loaded, question.prompt)
         for variant, (text, brings) in variants(question.prompt).items():
@@ -79,26 +77,49 @@ def blank_at_end(model: ModelHandle, n: int = 60, seed: int = 0) -> pd.DataFrame
             ids = [_answer(loaded, a, brings) for a in question.answers[:CANDIDATES]]
             if None in ids or (variant == AT_END and head == usual):
                 break
-            owner += [len(rows)] * len(ids)
-            pairs += [(head, i) for i in ids if i is not None]
-            extra = len(head) - len(usual)
-            rows.append(
-                {"fact_id": question.fact_id, "variant": variant, "extra_pieces": extra, "h": head}
-            )
-    columns = ["fact_id", "variant", "extra_pieces", "h"]
-    table = pd.DataFrame(rows, columns=columns)
+            row = {"fact_id": question.fact_id, "relation": question.relation, "variant": variant}
+            rows.append({**row, "extra_pieces": len(head) - len(usual), "h": head, "answers": ids})
+    kept = ["fact_id", "variant", "extra_pieces"]
+    table = pd.DataFrame(rows, columns=[*kept, "relation", "h", "answers"])
     complete = table.groupby("fact_id")["variant"].transform("size") == len(variants(""))
     if not complete.any():
-        return pd.DataFrame(columns=[*columns[:3], *MEASURED])
-    scores = answer_scores(loaded.model, pairs).assign(row=owner).groupby("row")["log_prob"]
-    right = scores.first()
-    table["correct"] = right == scores.max()
-    table["bits"] = -right / math.log(2)
+        return pd.DataFrame(columns=[*kept, *MEASURED])
     table = table[complete].reset_index(drop=True)
-    return _distributions(loaded, table).drop(columns="h")
+    table["correct"], table["bits"] = _chosen(loaded, table["h"], table["answers"])
+    heads = table.set_index(["fact_id", "variant"])["h"]
+    others = zip(table["fact_id"].map(other_facts(table, seed)), table["variant"], strict=True)
+    table["preferred"], _ = _chosen(loaded, [heads[key] for key in others], table["answers"])
+    return _distributions(loaded, table)[[*kept, *MEASURED]]
 
 
-MEASURED = ["correct", "bits", "entropy_bits", "blank_mass", "kl_bits"]
+def other_facts(table: pd.DataFrame, seed: int = 0) -> dict[str, str]:
+    """For each ``fact_id`` another one, of the same ``relation`` where there is one."""
+    rng = np.random.default_rng([seed, 54])
+    facts = table.drop_duplicates("fact_id")
+    facts = facts.iloc[rng.permutation(len(facts))]
+    partner: dict[str, str] = {}
+    for ids in (facts["fact_id"], *(part for _, part in facts.groupby("relation")["fact_id"])):
+        ring = ids.tolist()
+        if len(ring) > 1:
+            partner |= dict(zip(ring, [*ring[1:], ring[0]], strict=True))
+    return partner or {str(i): str(i) for i in facts["fact_id"]}
+
+
+def _chosen(
+    loaded: LoadedModel, heads: Iterable[list[int]], answers: Iterable[list[list[int]]]
+) -> tuple[pd.Series, pd.Series]:
+    """Is the first answer the best after its prompt, and its surprisal in bits, row by row."""
+    from internals.measure.answers import answer_scores
+
+    jobs = list(zip(heads, answers, strict=True))
+    scores = answer_scores(loaded.model, [(head, ids) for head, own in jobs for ids in own])
+    owner = np.repeat(np.arange(len(jobs)), [len(own) for _, own in jobs])
+    by_row = scores["log_prob"].groupby(owner)
+    right = by_row.first()
+    return right == by_row.max(), -right / math.log(2)
+
+
+MEASURED = ["correct", "preferred", "bits", "entropy_bits", "blank_mass", "kl_bits"]
 
 
 def _answer(loaded: LoadedModel, answer: str, brings_blank: bool) -> list[int] | None:
@@ -121,7 +142,8 @@ def _distributions(loaded: LoadedModel, table: pd.DataFrame) -> pd.DataFrame:
 
 def by_variant(table: pd.DataFrame) -> pd.DataFrame:
     """One row a variant: ``variant``, ``extra_pieces``, ``n``, ``value``, ``low``, ``high`` (share
-    of right facts, Wilson) and means of ``bits``, ``entropy_bits``, ``blank_mass``, ``kl_bits``."""
+    of right facts, Wilson) and means of ``preferred`` (the share that a mere preference gets),
+    ``bits``, ``entropy_bits``, ``blank_mass``, ``kl_bits``."""
     rows = []
     for variant, part in table.groupby("variant", sort=False):
         found = stats.wilson(int(part["correct"].sum()), len(part), unit="facts")
@@ -130,6 +152,16 @@ def by_variant(table: pd.DataFrame) -> pd.DataFrame:
         rows.append(row | part[MEASURED[1:]].astype(float).mean().to_dict())
     columns = ["variant", "extra_pieces", "n", "value", "low", "high", *MEASURED[1:]]
     return pd.DataFrame(rows, columns=columns)
+
+
+def above_preference(table: pd.DataFrame) -> stats.Estimate | None:
+    """Share of facts that are right with the usual prompt, minus the share that a mere preference
+    for some answers gets, paired over facts; None for too few."""
+    usual = table[table["variant"] == USUAL]
+    if len(usual) < LEAST_FACTS:
+        return None
+    right, preferred = (usual[c].astype(float) for c in ("correct", "preferred"))
+    return stats.paired_difference(right, preferred, unit="facts")
 
 
 def against(table: pd.DataFrame, column: str, variant: str, base: str) -> stats.Estimate | None:

@@ -213,6 +213,8 @@ class Verified:
     """The copy reaches :data:`COPIED_FROM` in some context."""
     recognised: dict[str, stats.Estimate]
     """Having been seen makes the token at least :data:`LEAST_GAIN_BITS` likelier."""
+    halved: dict[str, stats.Estimate]
+    """It makes the token at most as likely as the inverse: what noise does as often."""
     gap: stats.Estimate
     """Share of controls minus share of suspects that are copied, over pairs."""
     p_value: float
@@ -230,13 +232,14 @@ def verify(tokens: pd.DataFrame) -> Verified:
 
     copied = {g: part["prob"] >= COPIED_FROM for g, part in parts.items()}
     known = {g: share(part["gain_bits"] >= LEAST_GAIN_BITS) for g, part in parts.items()}
+    halved = {g: share(part["gain_bits"] <= -LEAST_GAIN_BITS) for g, part in parts.items()}
     control, suspect = copied[CONTROL], copied[SUSPECT]
     test = stats.mcnemar_exact(int((control & ~suspect).sum()), int((~control & suspect).sum()))
     gap = stats.paired_difference(control.astype(float), suspect.astype(float), unit="pairs")
     met = {g: part["occurs"].astype(float) for g, part in parts.items()}
     occurs_gap = stats.paired_difference(met[CONTROL], met[SUSPECT], unit="pairs")
     shares = {g: share(part) for g, part in copied.items()}
-    return Verified(shares, known, gap, test.p_value, occurs_gap)
+    return Verified(shares, known, halved, gap, test.p_value, occurs_gap)
 
 
 def examples(tokens: pd.DataFrame, n: int = 10) -> pd.DataFrame:

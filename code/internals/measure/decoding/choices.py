@@ -36,9 +36,10 @@ def nuclei(model: ModelHandle, prompts: Path = PROMPTS, p: float = 0.9) -> pd.Da
     """Size of the nucleus after every prompt, and what a hidden top-k takes from it
 
     Columns: ``prompt``, ``family``, ``entropy_bits``, ``size`` (tokens of the nucleus), ``lost``
-    (mass of the nucleus outside the 50 most likely tokens), ``by_default`` and ``switched_off``
+    (mass of the nucleus outside what is left by default), ``by_default`` and ``switched_off``
     (tokens that the library's own ``generate`` leaves possible when it is asked for top-p alone,
-    and when it is told ``top_k=0`` as well).
+    and when it is told ``top_k=0`` as well). By default fewer than 50 are left, since top-p then
+    works on the 50 likeliest tokens, whose probabilities have been scaled to sum to one.
     """
     loaded = model.loaded()
     rows = []
@@ -46,9 +47,9 @@ def nuclei(model: ModelHandle, prompts: Path = PROMPTS, p: float = 0.9) -> pd.Da
         q = next_logits(loaded, prompt.text).softmax(-1).sort(descending=True).values
         before = q.cumsum(0) - q
         size = max(1, int((before < p).sum()))
-        lost = q[DEFAULT_TOP_K:size].sum().item() if size > DEFAULT_TOP_K else 0.0
         entropy = -(q * q.clamp_min(1e-300).log2()).sum().item()
-        left = (_left_by_library(loaded, prompt.text, top_p=p, **o) for o in ({}, {"top_k": 0}))
+        left = [_left_by_library(loaded, prompt.text, top_p=p, **o) for o in ({}, {"top_k": 0})]
+        lost = q[left[0] : size].sum().item()
         rows.append((prompt.id, prompt.family, entropy, size, lost, *left))
     columns = ["prompt", "family", "entropy_bits", "size", "lost", "by_default", "switched_off"]
     return pd.DataFrame(rows, columns=columns)

@@ -18,7 +18,7 @@ from internals import inputs, stats
 from internals.cache import measurement
 from internals.measure.capability import start_ids
 from internals.measure.decoding import metrics
-from internals.measure.decoding.samples import HUMAN, OPENINGS, human, samples, token_ids
+from internals.measure.decoding.samples import HUMAN, OPENINGS, token_ids, with_human
 
 if TYPE_CHECKING:
     from internals.models import ModelHandle
@@ -27,6 +27,8 @@ BLEU_TEXTS = 5
 """Samples of a prompt that enter self-BLEU, each with the others as references."""
 JUDGED_SEEDS = 4
 """Samples of a prompt that the second model reads."""
+BROKEN = "\ufffd"
+"""What a decoder writes for bytes that are no character."""
 
 
 @measurement
@@ -40,7 +42,7 @@ def judged(model: ModelHandle, judge: ModelHandle, openings: Path = OPENINGS) ->
 
     loaded = judge.loaded()
     heads = {o.id: o.text for o in inputs.openings(openings)}
-    table = pd.concat([samples(model, openings), human(model)], ignore_index=True)
+    table = with_human(model, openings)
     table = table[table["seed"] < JUDGED_SEEDS]
     before = [
         heads[row.prompt] if row.setting != HUMAN else row.before for row in table.itertuples()
@@ -64,8 +66,9 @@ class Comparison:
 
     table: pd.DataFrame
     """One row a setting: ``setting``, ``distinct_1`` to ``distinct_3``, ``self_bleu``, ``rep_4``,
-    ``loop_rate``, ``own_bits`` (per token), ``judge_bits`` (per byte), each the mean over prompts,
-    and ``NAME_low``, ``NAME_high`` for distinct_2 and judge_bits; ``prompts``, ``texts``."""
+    ``loop_rate``, ``own_bits`` (per token), ``judge_bits`` (per byte), ``broken`` (share of texts
+    with bytes that are no character, decoded as U+FFFD), each the mean over prompts, and
+    ``NAME_low``, ``NAME_high`` for distinct_2 and judge_bits; ``prompts``, ``texts``."""
     tests: pd.DataFrame
     """Against greedy, pair by pair: ``setting``, ``measure`` (judge_bits, rep_4), ``difference``,
     ``low``, ``high``, ``p`` (sign flips), ``n`` (prompts), ``adjusted`` (Benjamini–Hochberg over
@@ -78,7 +81,7 @@ class Comparison:
 @measurement
 def comparison(model: ModelHandle, judge: ModelHandle, openings: Path = OPENINGS) -> Comparison:
     """Diversity and quality of the settings"""
-    table = pd.concat([samples(model, openings), human(model)], ignore_index=True)
+    table = with_human(model, openings)
     scores = judged(model, judge, openings)
     table = table.merge(scores, on=["setting", "prompt", "seed"], how="left")
     per_prompt = _per_prompt(table)
@@ -115,6 +118,7 @@ def _per_prompt(table: pd.DataFrame) -> pd.DataFrame:
                 "rep_4": float(np.mean([metrics.repetition(t) for t in ids])),
                 "loop_rate": float(np.mean([metrics.loops(t) for t in ids])),
                 "own_bits": float(part["own_bits"].mean()),
+                "broken": float(np.mean([BROKEN in text for text in texts])),
                 "judge_bits": float(part["judge_bits"].mean()),
             }
         )
@@ -137,6 +141,21 @@ def _against_greedy(per_prompt: pd.DataFrame) -> pd.DataFrame:
     columns = ["setting", "measure", "difference", "low", "high", "p", "n"]
     table = pd.DataFrame(rows, columns=columns)
     return table.assign(adjusted=stats.benjamini_hochberg(table["p"]))
+
+
+def largest(values: pd.Series) -> list[str]:
+    """All settings that share the largest of some ``values``, which have a setting as index."""
+    return [str(setting) for setting in values.index[values == values.max()]]
+
+
+def broken_share(table: pd.DataFrame) -> tuple[float, int]:
+    """Share of a model's own texts with broken bytes, and the number of these texts.
+
+    ``table`` as in `Comparison`; human text does not count.
+    """
+    own = table[table["setting"] != HUMAN]
+    n = int(own["texts"].sum())
+    return float((own["broken"] * own["texts"]).sum() / n), n
 
 
 def _vocabulary_growth(table: pd.DataFrame, orders: int = 5) -> pd.DataFrame:

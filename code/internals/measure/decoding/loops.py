@@ -14,7 +14,7 @@ from internals.measure import effort
 from internals.measure.capability import start_ids
 from internals.measure.decoding import metrics
 from internals.measure.decoding.samples import NEW_TOKENS, OPENINGS, token_ids
-from internals.measure.windows import HELD_OUT, window_length, windows
+from internals.measure.windows import HELD_OUT, windows
 
 if TYPE_CHECKING:
     from internals.models import LoadedModel, ModelHandle
@@ -31,6 +31,11 @@ def _heads(loaded: LoadedModel, openings: Path) -> tuple[list[inputs.Opening], l
     return chosen, [[*start_ids(loaded), *token_ids(loaded, o.text)] for o in chosen]
 
 
+def _length(loaded: LoadedModel, heads: list[list[int]]) -> int:
+    """Tokens of the longer greedy texts: what the context has room for after every head."""
+    return min(4 * NEW_TOKENS, loaded.facts.context_length - max(map(len, heads)))
+
+
 @measurement
 def repetition_feeds_itself(model: ModelHandle, openings: Path = OPENINGS) -> pd.DataFrame:
     """Probability of the chosen token in greedy text, as the text goes on
@@ -45,8 +50,7 @@ def repetition_feeds_itself(model: ModelHandle, openings: Path = OPENINGS) -> pd
     loaded = model.loaded()
     rows: list[tuple[str, int, float, bool, float, float]] = []
     chosen, heads = _heads(loaded, openings)
-    n = min(4 * NEW_TOKENS, loaded.facts.context_length - max(map(len, heads)))
-    texts = generate(loaded.model, heads, n).ids
+    texts = generate(loaded.model, heads, _length(loaded, heads)).ids
     scores = tail_surprisal(loaded.model, heads, texts)
     for opening, made, score in zip(chosen, texts, scores, strict=True):
         chances = np.exp(-score)
@@ -63,21 +67,24 @@ def repetition_feeds_itself(model: ModelHandle, openings: Path = OPENINGS) -> pd
 
 
 @measurement(files=[HELD_OUT])
-def surest_in_human_text(model: ModelHandle) -> pd.DataFrame:
+def surest_in_human_text(model: ModelHandle, openings: Path = OPENINGS) -> pd.DataFrame:
     """Probability of the likeliest token in human text, as the text goes on
 
-    The control for greedy text: a longer context makes a model surer of any text. Columns:
-    ``prompt`` (document), ``position`` (from 1), ``probability`` (of the model's first choice).
+    The control for greedy text: a longer context makes a model surer of any text. A document's
+    first tokens, as many as the median opening has, stand for the opening, and as many positions
+    follow as greedy text has. Columns: ``prompt`` (document), ``position`` (from 1),
+    ``probability`` (of the model's first choice).
     """
     from internals.measure.scoring import score_tokens
 
     loaded = model.loaded()
-    n = effort.units(loaded.facts, 24, least=8)
-    ids = windows(loaded, n, window_length(loaded, 4 * NEW_TOKENS + 1)).tolist()
+    chosen, heads = _heads(loaded, openings)
+    head = max(1, int(np.median([len(h) for h in heads])))
+    ids = windows(loaded, len(chosen), head + _length(loaded, heads)).tolist()
     rows = [
         (f"document-{number}", i + 1, float(p))
         for number, score in enumerate(score_tokens(loaded.model, ids))
-        for i, p in enumerate(score.top_prob)
+        for i, p in enumerate(score.top_prob[head - 1 :])
     ]
     return pd.DataFrame(rows, columns=["prompt", "position", "probability"])
 

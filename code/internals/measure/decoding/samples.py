@@ -177,3 +177,9 @@ def human(model: ModelHandle, n_new: int = NEW_TOKENS) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     bits = mean_surprisal(loaded.model, heads, table["ids"].tolist()) / math.log(2)
     return table.assign(own_bits=bits)
+
+
+def with_human(model: ModelHandle, openings: Path = OPENINGS) -> pd.DataFrame:
+    """The samples and, below them, human text of exactly their length."""
+    made = samples(model, openings)
+    return pd.concat([made, human(model, len(made["ids"].iloc[0]))], ignore_index=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -251,16 +251,26 @@ def known_rates(table: pd.DataFrame) -> tuple[pd.DataFrame, int, int]:
 
     Returns the table (``setting``, ``value``, ``low``, ``high`` over countries), the number of
     these countries and of all; all countries are taken where greedy decoding knows fewer than two.
+    Where no country or every country is answered, resampling countries shows no spread, so the
+    interval is Wilson's; greedy decoding on the countries that it was chosen by has none.
     """
     greedy = table[table["setting"] == "greedy"].set_index("country")["right"] > 0
     known = list(greedy[greedy].index)
     kept = table[table["country"].isin(known)] if len(known) > 1 else table
     rows = []
     for setting, own in kept.groupby("setting", sort=False):
-        found = stats.bootstrap_ci((own["right"] / own["answers"]).to_numpy(), unit="countries")
+        found = _over_countries((own["right"] / own["answers"]).to_numpy())
+        if setting == "greedy" and len(known) > 1:
+            found = replace(found, low=found.value, high=found.value)
         rows.append((setting, found.value, found.low, found.high))
     shares = pd.DataFrame(rows, columns=["setting", "value", "low", "high"])
     return shares, len(known), len(greedy)
+
+
+def _over_countries(shares: np.ndarray) -> stats.Estimate:
+    if shares.min() == shares.max() and shares[0] in (0, 1):
+        return stats.wilson(int(shares.sum()), len(shares), unit="countries")
+    return stats.bootstrap_ci(shares, unit="countries")
 
 
 def examples(table: pd.DataFrame, setting: str) -> Iterator[str]:

@@ -173,8 +173,14 @@ with torch.inference_mode():
 """
 
 
+CHUNK = 64
+"""Tokens of a piece in which a long prompt is read into a cache."""
+NOISE_MIB = 4.0
+"""What an allocator may take or keep in addition, whatever runs."""
+
+
 @measurement(timing=True, version_of=[rise, random_ids])
-def resident(model: ModelHandle, batch: int = 4, chunk: int = 64) -> pd.DataFrame:
+def resident(model: ModelHandle, batch: int = 4, chunk: int = CHUNK) -> pd.DataFrame:
     """Peak memory of a step at the longest text, with and without a cache
 
     In a process of its own, after the weights are loaded. Without a cache the whole text runs;
@@ -188,3 +194,14 @@ def resident(model: ModelHandle, batch: int = 4, chunk: int = 64) -> pd.DataFram
         for mode, peak, cache in lines_of(_PROBE, [model.spec, n, batch, chunk])
     ]
     return pd.DataFrame(rows, columns=["mode", "tokens", "batch", "peak_mib", "cache_mib"])
+
+
+def peaks_differ(table: pd.DataFrame, chunk: int = CHUNK) -> bool:
+    """Whether both peaks of `resident` are told apart.
+
+    They are not if they differ by less than the allocator's noise (some MiB, or a tenth of the
+    larger peak), nor if the text fits one piece, so that both ways run the same pass.
+    """
+    peaks = table.set_index("mode")["peak_mib"]
+    gap = abs(float(peaks["no cache"] - peaks["cache"]))
+    return bool(table["tokens"].max() > chunk and gap > max(NOISE_MIB, 0.1 * float(peaks.max())))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from internals import stats
 from internals.cache import measurement
 from internals.measure import effort
 from internals.measure.capability import EXPOSURE, start_ids
@@ -55,7 +56,8 @@ def answers(model: ModelHandle, seed: int = 0) -> pd.DataFrame:
     probabilities), ``correct`` (the best candidate is right), ``right_share`` (share of the right
     one), ``prob`` (joint probability of the right answer), ``mass`` (joint probability of all
     candidates), ``first_rank`` (rank of the right answer's first piece in the whole vocabulary, 0
-    is the first), ``candidates``, ``chosen`` (the best candidate).
+    is the first), ``candidates``, ``chosen`` (the best candidate), ``chose_shortest`` (it has no
+    more pieces than any other), ``shortest`` (share of the wrong candidates with so few).
     """
     from internals.measure.answers import answer_scores
 
@@ -69,12 +71,13 @@ def answers(model: ModelHandle, seed: int = 0) -> pd.DataFrame:
             pairs.append((head, word_ids(loaded.tokenizer, answer)))
             owner.append(number)
     scores = answer_scores(loaded.model, pairs)
-    scores["question"] = owner
+    scores["question"], scores["pieces"] = owner, [len(answer) for _, answer in pairs]
     rows = []
     for number, part in scores.groupby("question", sort=True):
         lp = part["log_prob"].to_numpy()
         share = np.exp(lp - lp.max())
         share /= share.sum()
+        fewest = (part["pieces"] == part["pieces"].min()).to_numpy()
         question = asked[int(number)]
         rows.append(
             {
@@ -91,9 +94,33 @@ def answers(model: ModelHandle, seed: int = 0) -> pd.DataFrame:
                 "first_rank": int(part["vocab_rank"].iloc[0]),
                 "candidates": len(lp),
                 "chosen": question.answers[int(share.argmax())],
+                "chose_shortest": bool(fewest[share.argmax()]),
+                "shortest": float(fewest[1:].mean()),
             }
         )
     return pd.DataFrame(rows)
+
+
+def by_length(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `answers` that were answered wrong and where a wrong choice could go by length."""
+    return table[~table["correct"] & (table["shortest"] > 0) & (table["shortest"] < 1)]
+
+
+def shortest_excess(table: pd.DataFrame) -> stats.Estimate | None:
+    """How much more often a wrong choice has the fewest pieces than a blind wrong choice would.
+
+    Right choices are left out: they may be short because the truth is. Only questions whose wrong
+    candidates differ in this respect count; None with fewer than two facts. Intervals over facts.
+    """
+    part = by_length(table)
+    if part["fact_id"].nunique() < 2:
+        return None
+    return stats.paired_difference(
+        part["chose_shortest"].to_numpy(float),
+        part["shortest"].to_numpy(),
+        clusters=part["fact_id"].to_numpy(),
+        unit="facts",
+    )
 
 
 def _ids(loaded: LoadedModel, text: str) -> list[int]:

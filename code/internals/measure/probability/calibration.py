@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 KINDS: tuple[measures.Bins, ...] = ("equal width", "equal mass")
 SMALL = 0.05
 """Calibration errors below this are called small."""
+BESIDE_ACCURACY = 0.2
+"""… if they are also below this part of the accuracy: a model that gives everything one percent and
+is never right has a small error, and says nothing."""
+_PAIR = ("confidence", "accuracy")
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,12 @@ def calibrate(
         loss_bits=stats.bootstrap_ci(loss_bits.to_numpy(float), clusters=labels, unit=unit),
         n=len(c),
     )
+
+
+def is_small(found: Calibration) -> bool:
+    """Whether the error (equal width) is small in itself and beside the accuracy."""
+    value = float(found.errors.set_index("bins").loc[KINDS[0], "value"])
+    return value < SMALL and value < BESIDE_ACCURACY * found.accuracy.value
 
 
 @measurement
@@ -210,6 +220,14 @@ def by_exposure(model: ModelHandle) -> pd.DataFrame:
     )
 
 
+def ahead(exposed: pd.DataFrame, wording: str) -> pd.DataFrame:
+    """Rows of `by_exposure` with one wording, by level, and ``ahead``: ``confidence`` or
+    ``accuracy`` where one interval lies above the other, else ``neither``."""
+    part = exposed[exposed["wording"] == wording].sort_values("level", ignore_index=True)
+    sure, right = (part[f"{a}_low"] > part[f"{b}_high"] for a, b in (_PAIR, _PAIR[::-1]))
+    return part.assign(ahead=np.select([sure, right], _PAIR, "neither"))
+
+
 def entropy_by_family(sweep: pd.DataFrame) -> pd.DataFrame:
     """Median and quartiles of the entropy over the prompts of each family: ``family``,
     ``temperature``, ``middle``, ``low``, ``high``, ``n``."""
@@ -239,8 +257,15 @@ def known_distance(table: pd.DataFrame) -> pd.DataFrame:
     return found.reset_index()
 
 
-def correlation_with_exposure(table: pd.DataFrame) -> stats.Estimate:
-    """Spearman correlation of the truth's distance with the number of exposures, over contexts."""
-    return stats.correlation(
-        np.log1p(table["exposures"].to_numpy(float)), table["distance"].to_numpy(), unit="contexts"
+def correlation_with_exposure(table: pd.DataFrame, column: str = "distance") -> stats.Estimate:
+    """Rank correlation of a column with the number of exposures, over contexts.
+
+    Ranks are taken within each ``kind`` of context (as shares, so that kinds of unequal size
+    compare): what one kind has more of than another is no effect of the exposures.
+    """
+    kinds = table["kind"]
+    exposures, values = (
+        table[c].groupby(kinds).transform(lambda x: (x.rank() - 0.5) / len(x)).to_numpy()
+        for c in ("exposures", column)
     )
+    return stats.correlation(exposures, values, unit="contexts")

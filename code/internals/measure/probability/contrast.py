@@ -1,7 +1,11 @@
 """Why this answer and not that one: which tokens of the prompt carry a difference of two logits.
 
-Two methods that share nothing but the question: gradient × input (Simonyan et al. 2014; for
-contrasts Yin, Neubig 2022) and occlusion (Li et al. 2016). Axes: ``seq``, ``d_embedding``.
+Two methods with the same blank, the mean embedding: occlusion (Li, Monroe, Jurafsky 2016) takes the
+whole step from the token to the blank, the gradient times their distance is its first-order form
+(Ancona et al. 2018; for contrasts Yin, Neubig 2022). They agree where the difference is linear in
+the embedding. With zero as the blank (gradient × input) a model whose embeddings go straight into
+an RMSNorm would show next to nothing, since scaling an embedding hardly changes what follows.
+Axes: ``seq``, ``d_embedding``.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from internals import stats
 from internals.cache import measurement
 from internals.measure import effort
 
@@ -30,9 +35,10 @@ def contrasts(model: ModelHandle, n: int = PROMPTS, seed: int = 0) -> pd.DataFra
     The answers are a country's capital and another one; their logits are compared at the first
     piece in which they differ, pieces that they share are added to the prompt. Columns:
     ``country``, ``right``, ``other``, ``difference`` (of the logits), ``position``, ``token``,
-    ``subject`` (the token belongs to the country's name), ``gradient`` (gradient × input) and
-    ``occlusion`` (fall of the difference when the token's embedding is replaced by the mean
-    embedding of the vocabulary).
+    ``subject`` (the token belongs to the country's name), ``gradient`` (gradient of the difference
+    times the distance of the token's embedding from the mean embedding of the vocabulary) and
+    ``occlusion`` (fall of the difference when the token's embedding is replaced by that mean).
+    Differences and attributions are in nats.
     """
     from internals.tokens import display
 
@@ -42,7 +48,7 @@ def contrasts(model: ModelHandle, n: int = PROMPTS, seed: int = 0) -> pd.DataFra
         shared, good, bad = fork(_ids(loaded, right), _ids(loaded, other))
         ids = [*loaded.tokenizer(_FRAME.format(country))["input_ids"], *shared]
         own = set(_ids(loaded, country))
-        difference, gradient = gradient_by_input(loaded.model, ids, good, bad)
+        difference, gradient = gradient_from_mean(loaded.model, ids, good, bad)
         fall = occlusion(loaded.model, ids, good, bad)
         for position, token in enumerate(ids):
             rows.append(
@@ -100,11 +106,11 @@ def _part(loaded: LoadedModel, first: str, second: str) -> bool:
     return a[: len(b)] != b[: len(a)]
 
 
-def gradient_by_input(model: Any, ids: list[int], good: int, bad: int) -> tuple[float, np.ndarray]:
-    """The difference of two logits, and gradient × input summed over each token's embedding.
+def gradient_from_mean(model: Any, ids: list[int], good: int, bad: int) -> tuple[float, np.ndarray]:
+    """The difference of two logits, and gradient · (embedding − mean embedding) of each token.
 
-    Returns the difference and ``(seq,)`` attributions. What positions and biases contribute is in
-    none of them, so they need not add up to the difference.
+    Returns the difference and ``(seq,)`` attributions: what `occlusion` would find if the model
+    were linear in the embedding. They need not add up to the difference.
     """
     import torch
 
@@ -116,7 +122,8 @@ def gradient_by_input(model: Any, ids: list[int], good: int, bad: int) -> tuple[
             (gradient,) = torch.autograd.grad(difference, embedded[0])
     finally:
         handle.remove()
-    attribution = (gradient * embedded[0].detach()).sum(-1)[0]
+    step = embedded[0].detach() - mean_embedding(model)
+    attribution = (gradient * step).sum(-1)[0]
     return difference.item(), attribution.float().cpu().numpy()
 
 
@@ -133,6 +140,19 @@ def _tapped(model: Any, ids: list[int]) -> tuple[list[Tensor], Any]:
     return kept, families.embedding(model).register_forward_hook(leaf)
 
 
+def mean_embedding(model: Any) -> Tensor:
+    """``(d_embedding,)`` mean of what the embedding gives, over every seventh row of the table."""
+    import torch
+
+    from internals.models import families
+
+    table = families.embedding(model)
+    with torch.no_grad():
+        rows = torch.arange(table.weight.shape[0], device=model.device)[::7]
+        mean: Tensor = table(rows).mean(0)
+    return mean
+
+
 def occlusion(model: Any, ids: list[int], good: int, bad: int) -> np.ndarray:
     """``(seq,)`` fall of the logit difference when a token's embedding becomes the mean embedding.
 
@@ -143,8 +163,8 @@ def occlusion(model: Any, ids: list[int], good: int, bad: int) -> np.ndarray:
     from internals.models import families
 
     table = families.embedding(model)
+    blank = mean_embedding(model)
     with torch.inference_mode():
-        blank = table(torch.arange(table.weight.shape[0], device=model.device)[::7]).mean(0)
 
         def occlude(_module: Any, _args: Any, out: Tensor) -> Tensor:
             replaced = out.clone()
@@ -163,14 +183,23 @@ def occlusion(model: Any, ids: list[int], good: int, bad: int) -> np.ndarray:
 
 
 def agreement(table: pd.DataFrame) -> pd.DataFrame:
-    """Per prompt: ``country``, ``n`` tokens, ``spearman`` of both attributions, ``same_top`` (both
-    name the same token as the most important), ``chance`` of the latter for two random orders."""
+    """Per prompt: ``country``, ``n`` tokens, ``spearman`` of both attributions, ``same_top`` (the
+    same token comes first in both orders, the one that speaks most for the right answer),
+    ``chance`` of the latter for two random orders, ``size`` (sum of the absolute
+    attributions by the gradient over that by the occlusion)."""
     rows = []
     for country, part in table.groupby("country", sort=False):
         both = part[["gradient", "occlusion"]]
         if len(part) < 3 or (both.nunique() < 2).any():
             continue
         rho = float(both.rank().corr().iloc[0, 1])
-        same = part["gradient"].abs().idxmax() == part["occlusion"].abs().idxmax()
-        rows.append((country, len(part), rho, bool(same), 1 / len(part)))
-    return pd.DataFrame(rows, columns=["country", "n", "spearman", "same_top", "chance"])
+        same = part["gradient"].idxmax() == part["occlusion"].idxmax()
+        total = both.abs().sum()
+        size = float(total["gradient"] / total["occlusion"])
+        rows.append((country, len(part), rho, bool(same), 1 / len(part), size))
+    return pd.DataFrame(rows, columns=["country", "n", "spearman", "same_top", "chance", "size"])
+
+
+def foreseen(agree: pd.DataFrame) -> stats.Estimate:
+    """Median over prompts of ``size``: how much of the whole step the small step foresees."""
+    return stats.bootstrap_ci(agree["size"].to_numpy(), np.median, unit="prompts")

@@ -130,18 +130,19 @@ def variants(model: ModelHandle, prompts: Path = PROMPTS) -> pd.DataFrame:
     loaded = model.loaded()
     text = main_text(prompts)
     base = next_logits(loaded, text).softmax(-1)
+    typed = loaded.tokenizer(text)["input_ids"]
     rows = []
-    for name, z, n in _variants(loaded, text):
-        lp = z.log_softmax(-1)
+    for name, ids in _variants(loaded, text):
+        lp = _logits(loaded, ids).log_softmax(-1)
         best = int(lp.argmax())
         rows.append(
             {
                 "variant": name,
-                "ids": n,
+                "ids": len(ids),
                 "top": display(loaded.tokenizer, best),
                 "probability": lp[best].exp().item(),
                 "entropy_bits": entropy_bits(lp),
-                "moved": 0.5 * (lp.exp() - base).abs().sum().item(),
+                "moved": 0.0 if ids == typed else 0.5 * (lp.exp() - base).abs().sum().item(),
             }
         )
     return pd.DataFrame(rows)
@@ -189,8 +190,8 @@ def other_start(loaded: LoadedModel, text: str) -> list[int]:
     return [] if start is None else [start, *bare]
 
 
-def _variants(loaded: LoadedModel, text: str) -> list[tuple[str, Tensor, int]]:
-    """Name, logits and number of tokens of each variant that differs in its tokens."""
+def _variants(loaded: LoadedModel, text: str) -> list[tuple[str, list[int]]]:
+    """Name and ids of each variant that has any."""
     tokenizer = loaded.tokenizer
     typed = tokenizer(text)["input_ids"]
     other = other_start(loaded, text)
@@ -199,7 +200,7 @@ def _variants(loaded: LoadedModel, text: str) -> list[tuple[str, Tensor, int]]:
     asked.append((name, other))
     asked.append(("with a blank at the end", tokenizer(text + " ")["input_ids"]))
     asked.append(("without its last word", tokenizer(text.rsplit(" ", 1)[0])["input_ids"]))
-    return [(name, _logits(loaded, ids), len(ids)) for name, ids in asked if ids]
+    return [(name, ids) for name, ids in asked if ids]
 
 
 def _logits(loaded: LoadedModel, ids: list[int]) -> Tensor:

@@ -108,11 +108,14 @@ def _of_maps(logits: Tensor, targets: Tensor) -> dict[str, Any]:
     return columns
 
 
-def rank_buckets(table: pd.DataFrame) -> pd.DataFrame:
+def rank_buckets(table: pd.DataFrame, vocab: int) -> pd.DataFrame:
     """Share of true tokens by rank (as in GLTR, Gehrmann et al. 2019): ``bucket``, ``n``,
-    ``share``, ``mean_bits`` (surprisal)."""
-    edges = [0, 1, 10, 100, 1000, np.inf]
-    names = ["first", "2 to 10", "11 to 100", "101 to 1,000", "beyond 1,000"]
+    ``share``, ``mean_bits`` (surprisal). No bucket begins or ends beyond the ``vocab`` logits."""
+    edges = [e for e in (0, 1, 10, 100, 1000) if e < vocab]
+    names = ["first"]
+    for low, high in zip(edges[1:], [*edges[2:], vocab], strict=True):
+        names.append(f"{low + 1:,} to {high:,}" if low < 1000 else "beyond 1,000")
+    edges.append(vocab)
     bucket = pd.cut(table["rank"], edges, right=False, labels=names)
     grouped = table.assign(bits=-table["log_prob"] / np.log(2)).groupby(bucket, observed=False)
     found = pd.DataFrame({"n": grouped.size(), "mean_bits": grouped["bits"].mean()})
@@ -170,6 +173,12 @@ def among_first(table: pd.DataFrame, k: int) -> stats.Estimate:
     """Share of true tokens among the first ``k`` choices, over documents."""
     hits = (table["rank"] < k).to_numpy(float)
     return stats.bootstrap_ci(hits, clusters=table["document"].to_numpy(), unit="documents")
+
+
+def at_the_end(temperature: float) -> str:
+    """Whether a temperature is the ``smallest`` or the ``largest`` of the grid; else empty."""
+    ends = {min(TEMPERATURES): "smallest", max(TEMPERATURES): "largest"}
+    return ends.get(temperature, "")
 
 
 def best_temperature(table: pd.DataFrame) -> float:
