@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -60,6 +61,13 @@ def test_a_typed_special_token_is_one_id_by_default_and_many_when_split():
     assert row["n_plain"] > 1
 
 
+def test_a_bar_of_the_text_is_told_from_the_bars_between_pieces():
+    shown = breakdown.typed_special_tokens(byte_level_bpe()).set_index("token")["plain_pieces"]
+    n_bars = shown["<|endoftext|>"].count("⟨7C⟩")
+    assert n_bars == "<|endoftext|>".count("|")
+    assert "|" not in shown["<|endoftext|>"].replace(" | ", "")
+
+
 def test_no_string_is_lost_by_a_byte_level_tokenizer():
     table = coverage.fuzz(byte_level_bpe(), n_per_kind=60)
     assert (table["returned"] == table["n"]).all()
@@ -73,6 +81,18 @@ def test_a_lower_casing_tokenizer_loses_strings_and_shows_the_shortest():
     row = table.loc["ASCII"]
     assert row["returned"] < row["n"]
     assert row["example"]
+
+
+@pytest.mark.parametrize("insists", [False, True])
+def test_the_library_ignores_tidying_for_bpe_unless_a_flag_insists(monkeypatch, insists):
+    tokenizer = byte_level_bpe()
+    ids = tokenizer("It is , he said .")["input_ids"]
+    monkeypatch.setattr(tokenizer, coverage.INSISTS, insists)
+    tidy = tokenizer.decode(ids, clean_up_tokenization_spaces=True)
+    assert (tidy != breakdown.decode(tokenizer, ids)) is insists
+    assert coverage.heeds_tidying(tokenizer) is insists
+    assert (coverage.fuzz(tokenizer, n_per_kind=5)["tidies"] == insists).all()
+    assert coverage.heeds_tidying(wordpiece())
 
 
 def test_fuzz_strings_are_the_same_for_the_same_seed_and_of_their_kind():
@@ -154,6 +174,39 @@ def test_rare_words_have_more_pieces_by_direct_encoding():
         assert row.pieces == len(byte_level_bpe()(" " + row.word)["input_ids"])
 
 
+@pytest.mark.parametrize("surplus", [0, 2])
+def test_only_the_surplus_at_the_same_length_is_due_to_the_count(surplus):
+    rng = np.random.default_rng(1)
+
+    def words(n, lengths, more):
+        characters = rng.choice(lengths, n)
+        return pd.DataFrame(
+            {"characters": characters, "pieces": characters + more + rng.integers(0, 2, n)}
+        )
+
+    rare, common = words(600, np.arange(4, 12), surplus), words(200, np.arange(2, 7), 0)
+    assert rare["pieces"].mean() - common["pieces"].mean() > surplus + 2
+    found = merges.difference_at_length(rare, common)
+    assert found.low <= surplus <= found.high
+    assert found.excludes(0) is (surplus > 0)
+    assert found.n == rare["characters"].between(4, 6).sum() + common["characters"].gt(3).sum()
+
+
+def test_groups_without_a_common_length_are_not_compared():
+    short, long = (pd.DataFrame({"characters": [n] * 9, "pieces": [1] * 9}) for n in (2, 8))
+    assert merges.difference_at_length(long, short) is None
+    few = pd.DataFrame({"characters": [2] * 4, "pieces": [1] * 4})
+    assert merges.difference_at_length(few, short) is None
+
+
+def test_a_blank_that_is_a_piece_of_its_own_is_no_piece_of_a_number():
+    tokenizer = byte_level_bpe()
+    assert tokenizer.convert_ids_to_tokens(tokenizer(" 7")["input_ids"]) == ["Ġ", "7"]
+    assert numbers.split_number(tokenizer, "7", space=True) == ("7",)
+    row = numbers.number_table(tokenizer, last=7).set_index(["number", "space"]).loc[(7, True)]
+    assert row["pieces"] == 1
+
+
 @pytest.mark.parametrize("make", [byte_level_bpe, byte_fallback_bpe])
 def test_the_number_table_agrees_with_direct_encoding(make):
     tokenizer = make()
@@ -204,6 +257,16 @@ def test_the_listing_leads_from_input_back_to_the_text():
     texts = table.set_index("stage")["text"]
     assert texts["input"].tolist() == texts["decoded"].tolist()
     assert [int(i) for i in texts["ids"].iloc[0].split()] == tokenizer("the cat\tsat")["input_ids"]
+
+
+def test_a_control_character_without_a_sign_in_the_font_is_its_own_code_point():
+    from internals.figures import tokenization as figures
+
+    table = breakdown.breakdown(byte_level_bpe(), [Sample("a", "First", "a\r\u0007")])
+    shown = "".join(t.get_text() for t in figures.chips(table, {"a": "First"}).axes[0].texts)
+    assert "⟨U+000D⟩" in shown
+    assert "⟨U+0007⟩" in shown
+    assert "240D" not in shown
 
 
 def test_every_token_is_a_chip_and_broken_characters_are_framed():

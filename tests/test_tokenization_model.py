@@ -159,6 +159,52 @@ def test_rivals_keep_to_their_vocabulary(kind):
     assert (rival.unknown is None) == (kind in {"byte", "byte-level BPE"})
 
 
+def test_wordpiece_is_the_same_in_every_training():
+    """Many equal counts: the trainer alone would break the ties by the order of a hash table."""
+    letters = "abcdefghijklmnop"
+    texts = [" ".join(a + b + c for a in letters for b in letters for c in letters)]
+    one, two, three = (rivals.train("WordPiece", texts, 200) for _ in range(3))
+    assert compare.same_ids(one, two, texts)
+    assert compare.same_ids(one, three, texts)
+    assert one.n_vocab == 200
+    assert len(one.encode("##a")) > 1, "a letter of the alphabet is no special token"
+
+
+def test_tokenizers_that_cut_alike_are_told_from_others():
+    bpe = rivals.from_transformers("a", byte_level_bpe())
+    assert compare.same_ids(bpe, rivals.from_transformers("b", byte_level_bpe()), TEXT)
+    smaller = rivals.from_transformers("c", byte_level_bpe(290))
+    assert not compare.same_ids(bpe, smaller, TEXT)
+
+
+def test_a_tokenizer_like_the_models_own_is_no_rival_of_it(monkeypatch, tmp_path):
+    from types import SimpleNamespace
+
+    from internals.measure.tokenization import measured
+
+    for name, size in (("same", 320), ("other", 290)):
+        byte_level_bpe(size).save_pretrained(tmp_path / name)
+    monkeypatch.setenv(measured.TOKENIZERS, f"{tmp_path / 'same'},{tmp_path / 'other'}")
+    monkeypatch.setattr(measured, "encodes_alike", measured.encodes_alike.uncached)
+    model = SimpleNamespace(
+        name="own",
+        facts=SimpleNamespace(carries_exposure=True),
+        loaded=lambda: SimpleNamespace(tokenizer=byte_level_bpe()),
+    )
+    assert [file.parent.name for file in measured.ready_made(model)] == ["other"]
+
+
+def test_tokenizers_are_level_if_they_print_alike_or_cannot_be_told_apart():
+    """Planted: "b" differs from "a" by nothing but noise, "c" by little but always, "d" by far."""
+    rng = np.random.default_rng(0)
+    a = rng.normal(3, 0.3, 40)
+    a += 2.73 - a.mean()
+    per = pd.DataFrame({"a": a, "b": a + rng.normal(0, 0.2, 40), "c": a + 0.001, "d": a + 1})
+    assert set(compare.not_told_apart(per, "a")) == {"a", "b", "c"}
+    assert compare.not_told_apart(per, "d") == ["d"]
+    assert "c" not in compare.not_told_apart(per, "a", digits=4)
+
+
 def test_bytes_and_characters_count_what_they_say():
     text = "naïve 中"
     assert len(rivals.train("byte", TEXT, 300).encode(text)) == len(text.encode())
@@ -274,6 +320,20 @@ def test_sentences_that_cannot_be_split_are_left_out():
     assert segmentation.split_sentences(byte_level_bpe(), ["a"], splits=(4,)).empty
 
 
+def test_the_context_leaves_out_the_long_and_changes_no_other_split():
+    """What too_long_to_split counts: the difference of the two tables is the length alone."""
+    lengths = [len(pieces(byte_level_bpe(), text)) for text in TEXT]
+    longest = sorted(lengths)[len(lengths) // 2] + 1
+    every, fitting = (
+        segmentation.split_sentences(byte_level_bpe(), TEXT, splits=(1,), longest=n)
+        for n in (None, longest)
+    )
+    kept = {i for i in every["sentence"] if lengths[i] + 1 <= longest}
+    assert 0 < len(kept) < every["sentence"].nunique()
+    rows = every[every["sentence"].isin(kept)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(fitting.reset_index(drop=True), rows)
+
+
 def test_scores_of_splits_are_those_of_the_library(model):
     tokenizer = byte_level_bpe()
     table = segmentation.split_sentences(tokenizer, TEXT[:6], splits=(1, 2), longest=40)
@@ -292,12 +352,12 @@ def test_scores_of_splits_are_those_of_the_library(model):
 def test_changes_resample_documents_and_pair_sentences():
     """Every sentence loses exactly one bit per byte for each cut; two documents."""
     rows = [
-        (sentence, sentence // 3, cuts, 1.0 + cuts, 0.5 - 0.1 * cuts, 0.5)
+        (sentence, sentence // 3, cuts, 10 + cuts, 1.0 + cuts, 0.5 - 0.1 * cuts, 0.5)
         for sentence in range(6)
         for cuts in (0, 1, 2)
     ]
     columns = [
-        *("sentence", "document", "splits", "bits_per_byte"),
+        *("sentence", "document", "splits", "tokens", "bits_per_byte"),
         *("accuracy", "accuracy_canonical"),
     ]
     found = segmentation.changes(pd.DataFrame(rows, columns=columns))
@@ -305,6 +365,52 @@ def test_changes_resample_documents_and_pair_sentences():
     assert (loss.value, loss.n, loss.unit) == (2.0, 2, "documents")
     assert segmentation.effect(found, "accuracy", 1).value == pytest.approx(-0.1)
     assert segmentation.effect(found, "loss", 4) is None
+
+
+@pytest.mark.parametrize(("price_of_oddness", "clear"), [(0.0, False), (3.0, True)])
+def test_only_what_goes_beyond_a_mean_piece_is_due_to_the_split(price_of_oddness, clear):
+    """Planted: every token costs about five bits; an odd split costs some bits more, or none."""
+    rng = np.random.default_rng(4)
+    rows = []
+    for sentence in range(300):
+        tokens, n_bytes = int(rng.integers(10, 30)), int(rng.integers(40, 160))
+        usual = rng.normal(5, 1, tokens)
+        for cuts in (0, 1, 4):
+            new = rng.normal(5, 1, 2 * cuts) + price_of_oddness / 2
+            bits = usual[cuts:].sum() + new.sum()
+            rows.append((sentence, sentence // 4, cuts, tokens + cuts, bits / n_bytes, 0.5, 0.5))
+    columns = [
+        *("sentence", "document", "splits", "tokens", "bits_per_byte"),
+        *("accuracy", "accuracy_canonical"),
+    ]
+    table = pd.DataFrame(rows, columns=columns)
+    found = segmentation.changes(table)
+    for cuts in (1, 4):
+        beyond = segmentation.effect(found, "beyond", cuts)
+        assert (beyond.low > 0) == clear
+        loss, pieces = (segmentation.effect(found, what, cuts) for what in ("loss", "pieces"))
+        assert loss.low > 0
+        assert beyond.value == pytest.approx(loss.value - pieces.value)
+
+
+def test_a_model_that_knows_nothing_pays_the_same_for_every_piece():
+    """Equal probabilities: a split costs the logarithm of the vocabulary and nothing beyond it."""
+
+    class Uniform:
+        device = torch.device("cpu")
+
+        def __call__(self, input_ids, **_):
+            logits = torch.zeros(*input_ids.shape, len(byte_level_bpe()))
+            return type("Output", (), {"logits": logits})
+
+    table = segmentation.split_sentences(byte_level_bpe(), TEXT, splits=(1, 2))
+    scored = segmentation.split_scores(Uniform(), table, start_id=0)
+    scored["bits_per_byte"] = scored["bits"] / scored["bytes"]
+    found = segmentation.changes(scored)
+    mean = (math.log2(len(byte_level_bpe())) / scored.drop_duplicates("sentence")["bytes"]).mean()
+    assert segmentation.effect(found, "pieces", 2).value == pytest.approx(2 * mean)
+    assert segmentation.effect(found, "loss", 2).value == pytest.approx(2 * mean, rel=1e-5)
+    assert segmentation.effect(found, "beyond", 1).value == pytest.approx(0, abs=1e-6)
 
 
 def test_kept_tokens_are_the_same_in_both_segmentations():

@@ -19,8 +19,8 @@ CHIPS_WIDE = 92.0
 def chips(tokens: pd.DataFrame, titles: dict[str, str]) -> Figure:
     """Every token of some samples as a chip: text, id and bytes.
 
-    Chips of one colour without a gap belong to one pre-token; a red frame marks bytes that are no
-    whole character.
+    Chips of one colour without a gap belong to one pre-token; an orange frame marks bytes that are
+    no whole character.
     """
     lines = [line for s in titles for line in _chip_lines(tokens[tokens["sample"] == s], titles[s])]
     figure, ax = style.figure(height_in=sum(line.height for line in lines) * 0.25 + 0.1)
@@ -64,7 +64,7 @@ def _chip_lines(part: pd.DataFrame, title: str) -> list[_Line]:
     lines, x, pretoken = [_Line(title)], 0.0, 0
     row: list[_Chip] = []
     for token in part.itertuples():
-        text = style.plain(token.shown)
+        text = style.plain(_code_points(token.shown))
         shown = token.bytes.split()
         raw = " ".join(shown[:3]) + (" …" if len(shown) > 3 else "")
         width = max(_columns(text), 0.72 * len(str(token.id)), 0.66 * len(raw)) + 0.9
@@ -77,6 +77,12 @@ def _chip_lines(part: pd.DataFrame, title: str) -> list[_Line]:
         row.append(chip)
         x += width + 0.12
     return [*lines, _Line("", tuple(row))]
+
+
+def _code_points(text: str) -> str:
+    """The sign for a control character, which the font lacks, as that character's code point."""
+    signs = {0x2400 + code: f"⟨U+{code:04X}⟩" for code in range(0x20)}
+    return text.translate(signs)
 
 
 def _columns(text: str) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from internals.inputs import Sample
-from internals.tokens import hex_bytes, pieces, visible
+from internals.tokens import Piece, hex_bytes, pieces, visible
 
 
 def breakdown(tokenizer: Any, samples: list[Sample]) -> pd.DataFrame:
@@ -60,10 +60,15 @@ def listing(tokenizer: Any, samples: list[Sample]) -> pd.DataFrame:
         rows += [
             (sample.title, "input", visible(sample.text)),
             ("", "ids", " ".join(map(str, ids))),
-            ("", "pieces", " | ".join(piece.shown for piece in found)),
+            ("", "pieces", barred(found)),
             ("", "decoded", visible(decoded)),
         ]
     return pd.DataFrame(rows, columns=["sample", "stage", "text"])
+
+
+def barred(found: list[Piece]) -> str:
+    """Pieces with bars between them: an unknown token by its name, a bar of text by its byte."""
+    return " | ".join((p.shown or p.token).replace("|", "⟨7C⟩") for p in found)
 
 
 def is_whole(raw: bytes) -> bool:
@@ -135,7 +140,7 @@ def typed_special_tokens(tokenizer: Any) -> pd.DataFrame:
                 "id": tokenizer.convert_tokens_to_ids(token),
                 "default_ids": tuple(p.id for p in default),
                 "becomes_special": any(p.special for p in default),
-                "plain_pieces": " | ".join(p.shown or p.token for p in plain),
+                "plain_pieces": barred(plain),
                 "n_plain": len(plain),
             }
         )

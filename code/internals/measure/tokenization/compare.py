@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from internals import stats
 from internals.measure.tokenization.rivals import Rival
 
 
@@ -223,6 +224,27 @@ def _gap_bits(seen: Counter[str], gaps: Sequence[str]) -> float:
         bits -= math.log2((seen[gap] + 1) / total)
         bits += 0.0 if seen[gap] else 8.0 * (len(gap.encode()) + 1)
     return bits
+
+
+def not_told_apart(per: pd.DataFrame, name: str, digits: int = 2) -> list[str]:
+    """Tokenizers that do as well as ``name``: they print alike, or the interval includes zero.
+
+    ``per``: one row a document, one column a tokenizer, in bits per byte; the paired difference is
+    resampled over documents. ``name`` comes first, the others by their distance from it.
+    """
+    mean = per.mean()
+    order = (mean - mean[name]).abs().sort_values(kind="stable").index
+    found = []
+    for other in (t for t in order if t != name):
+        gap = stats.paired_difference(per[other], per[name], unit="documents")
+        if round(mean[other], digits) == round(mean[name], digits) or gap.low <= 0 <= gap.high:
+            found.append(other)
+    return [name, *found]
+
+
+def same_ids(first: Rival, second: Rival, texts: Sequence[str]) -> bool:
+    """Whether two tokenizers cut every text alike, id by id."""
+    return all(first.encode(text) == second.encode(text) for text in texts)
 
 
 def vocabulary_used(rivals: Sequence[Rival], documents: Sequence[str]) -> pd.DataFrame:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from internals.measure.tokenization.breakdown import decode, has_unknown
-from internals.tokens import Piece, pieces, token_bytes, tokenizer_facts
+from internals.measure.tokenization.breakdown import barred, decode, has_unknown
+from internals.tokens import pieces, token_bytes, tokenizer_facts
 
 RANGES: dict[str, tuple[tuple[int, int], ...]] = {
     "ASCII": ((0x20, 0x7E),),
@@ -45,10 +45,10 @@ def fuzz(tokenizer: Any, n_per_kind: int = 1000, seed: int = 0) -> pd.DataFrame:
     bytes are the text's, one prefix space aside), ``unknown`` (strings with an UNK token),
     ``tokens_per_character``, ``example`` (a shortest string that did not come back, or ""), one
     column for each of :data:`CAUSES` (strings that did not come back, by the first cause that
-    applies), ``tidied`` (strings that the option to tidy up blanks would change).
+    applies), ``tidied`` (strings that the option to tidy up blanks would change),
+    ``tidies`` (whether the library heeds that option here; see :func:`heeds_tidying`).
     """
-    # The library tidies up for all algorithms but this one.
-    tidies = tokenizer_facts(tokenizer).algorithm != "BPE"
+    tidies = heeds_tidying(tokenizer)
     rows = []
     for kind in RANGES:
         strings = random_strings(kind, n_per_kind, seed)
@@ -66,9 +66,24 @@ def fuzz(tokenizer: Any, n_per_kind: int = 1000, seed: int = 0) -> pd.DataFrame:
                 "example": min(lost, key=len, default=""),
                 **{cause: int((frame["cause"] == cause).sum()) for cause in CAUSES},
                 "tidied": int(frame["tidied"].sum()),
+                "tidies": tidies,
             }
         )
     return pd.DataFrame(rows)
+
+
+def heeds_tidying(tokenizer: Any) -> bool:
+    """Whether the library tidies up blanks for this tokenizer when it is asked to.
+
+    Transformers ignores the option for BPE, unless a flag of the tokenizer insists on it.
+    """
+    if tokenizer_facts(tokenizer).algorithm != "BPE":
+        return True
+    return bool(getattr(tokenizer, INSISTS, False))
+
+
+INSISTS = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
+"""The library's name for the flag that insists on tidying up."""
 
 
 def _outcome(tokenizer: Any, text: str, tidies: bool) -> dict[str, Any]:
@@ -159,8 +174,8 @@ def odd_forms(tokenizer: Any) -> pd.DataFrame:
                 "characters": len(text),
                 "bytes": len(text.encode()),
                 "tokens": len(found),
-                "shown": shown(found),
-                "double_shown": shown(other),
+                "shown": barred(found),
+                "double_shown": barred(other),
                 "same_ids": ids == [p.id for p in other] if double else None,
                 "nfc_joins": nfc,
                 "nfkc_joins": nfkc,
@@ -168,8 +183,3 @@ def odd_forms(tokenizer: Any) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def shown(found: list[Piece]) -> str:
-    """Pieces with bars between them; an unknown token by its name."""
-    return " | ".join(p.shown or p.token for p in found)

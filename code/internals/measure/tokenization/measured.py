@@ -225,6 +225,17 @@ def context_layers(model: ModelHandle) -> pd.DataFrame:
     return contexts.context_similarity(states, table)
 
 
+@measurement
+def sense_pieces(model: ModelHandle) -> pd.DataFrame:
+    """Pieces of the words whose states are followed
+
+    Columns: ``word``, ``pieces`` (as the word stands within a sentence).
+    """
+    tokenizer = model.loaded().tokenizer
+    chosen = contexts.sense_sentences()["word"].drop_duplicates().tolist()
+    return pd.DataFrame({"word": chosen, "pieces": [len(word_ids(tokenizer, w)) for w in chosen]})
+
+
 def last_token_states(model: Any, tokenizer: Any, texts: list[str]) -> np.ndarray:
     """``(text, layer + 1, d_model)`` hidden states at the last token; layer 0 is the embedding.
 
@@ -256,12 +267,20 @@ def ready_made(model: ModelHandle) -> tuple[Path, ...]:
     """Tokenizers of other models to compare with: files of the embedded one and of those asked for.
 
     The environment variable REPORT_TOKENIZERS lists Hub ids or folders, separated by commas; what
-    encodes exactly like the model's own tokenizer is left out.
+    encodes the held-out documents exactly like the model's own tokenizer is left out.
     """
     specs = [s.strip() for s in os.environ.get(TOKENIZERS, "").split(",") if s.strip()]
     if not model.facts.carries_exposure:
         specs.insert(0, DEFAULT_MODEL)
-    return tuple(tokenizer_file(spec) for spec in specs)
+    files = dict.fromkeys(tokenizer_file(spec) for spec in specs)
+    return tuple(file for file in files if not encodes_alike(model, file))
+
+
+@measurement(files=[HELD_OUT])
+def encodes_alike(model: ModelHandle, other: Path) -> bool:
+    """Whether another tokenizer gives the same ids"""
+    texts = held_out()["text"].tolist()
+    return compare.same_ids(own_rival(model), rivals.from_file(other), texts)
 
 
 TOKENIZERS = "REPORT_TOKENIZERS"
@@ -307,7 +326,7 @@ def rival_rates(
 def rival_bits(
     model: ModelHandle, others: tuple[Path, ...] = (), vocab_size: int = RIVAL_SIZE
 ) -> pd.DataFrame:
-    """Bits per byte of equally large unigram models under each tokenizer"""
+    """Bits per byte of unigram models under each tokenizer"""
     train, test = halves()
     found = all_rivals(model, vocab_size, others)
     return compare.unigram_bits_per_byte(found, train, test, cells=vocab_size)
@@ -355,14 +374,24 @@ def growth(sizes: tuple[int, ...] = (256, 512, 1024, 2048, 4096)) -> pd.DataFram
 def forced_splits(model: ModelHandle, n_sentences: int = 540, seed: int = 0) -> pd.DataFrame:
     """Loss of the same bytes under forced splits"""
     loaded = model.loaded()
-    texts, documents = sentences(effort.units(loaded.facts, n_sentences, least=150))
-    table = segmentation.split_sentences(
-        loaded.tokenizer,
-        texts,
-        documents=documents,
-        seed=seed,
-        longest=loaded.facts.context_length - 1,
-    )
+    table = _split(loaded, n_sentences, seed, loaded.facts.context_length - 1)
     start = loaded.tokenizer.bos_token_id
     scored = segmentation.split_scores(loaded.model, table, start)
     return scored.assign(bits_per_byte=scored["bits"] / scored["bytes"])
+
+
+def _split(loaded: Any, n_sentences: int, seed: int, longest: int | None) -> pd.DataFrame:
+    """Sentences of the held-out text in every split (see :func:`segmentation.split_sentences`)."""
+    texts, documents = sentences(effort.units(loaded.facts, n_sentences, least=150))
+    return segmentation.split_sentences(
+        loaded.tokenizer, texts, documents=documents, seed=seed, longest=longest
+    )
+
+
+@measurement(files=[HELD_OUT])
+def too_long_to_split(model: ModelHandle, n_sentences: int = 540, seed: int = 0) -> int:
+    """Sentences that do not fit into the context when they are split"""
+    loaded = model.loaded()
+    lengths = (loaded.facts.context_length - 1, None)
+    fitting, every = (_split(loaded, n_sentences, seed, n)["sentence"].nunique() for n in lengths)
+    return int(every - fitting)

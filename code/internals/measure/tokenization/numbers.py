@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from internals.measure.tokenization.breakdown import has_unknown
+from internals.measure.tokenization.breakdown import barred, has_unknown
 from internals.tokens import pieces
 
 
@@ -31,10 +31,10 @@ UNKNOWN = "?"
 def number_table(tokenizer: Any, last: int = 9999) -> pd.DataFrame:
     """All whole numbers from 0 to ``last``, with and without a space before them.
 
-    Columns: ``number``, ``digits``, ``space``, ``pieces``, ``pattern`` (lengths of the groups,
-    e.g. "2+2"; "unknown" where an unknown token hides digits), ``aligned`` (every cut leaves a
-    multiple of three digits to its right, so that groups are thousands as a reader counts them;
-    true for uncut numbers).
+    Columns: ``number``, ``digits``, ``space``, ``pieces`` (a blank that is a piece of its own
+    is not counted), ``pattern`` (lengths of the groups, e.g. "2+2"; "unknown" where an unknown
+    token hides digits), ``aligned`` (every cut leaves a multiple of three digits to its right, so
+    that groups are thousands as a reader counts them; true for uncut numbers).
     """
     rows = []
     for space in (True, False):
@@ -82,10 +82,12 @@ WRITTEN: tuple[tuple[str, str], ...] = (
 
 
 def written_numbers(tokenizer: Any) -> pd.DataFrame:
-    """How each of :data:`WRITTEN` is cut. Columns: ``kind``, ``text``, ``pieces``, ``shown``."""
+    """How each of :data:`WRITTEN` is cut, a blank before it.
+
+    Columns: ``kind``, ``text``, ``pieces`` (a blank that is a piece of its own counts), ``shown``.
+    """
     rows = []
     for kind, text in WRITTEN:
         found = pieces(tokenizer, " " + text, split_special=True)
-        shown = " | ".join(p.shown or p.token for p in found)
-        rows.append({"kind": kind, "text": text, "pieces": len(found), "shown": shown})
+        rows.append({"kind": kind, "text": text, "pieces": len(found), "shown": barred(found)})
     return pd.DataFrame(rows)

@@ -40,8 +40,11 @@ def train(kind: str, texts: Iterable[str], vocab_size: int) -> Rival:
         return Rival(kind, lambda text: list(text.encode()), 256, None)
     if kind == "character":
         return _characters(texts, vocab_size)
-    tokenizer, trainer = _BUILDERS[kind](vocab_size)
-    tokenizer.train_from_iterator(texts, trainer)
+    if kind == "WordPiece":
+        tokenizer = _wordpiece(list(texts), vocab_size)
+    else:
+        tokenizer, trainer = _BUILDERS[kind](vocab_size)
+        tokenizer.train_from_iterator(texts, trainer)
     return Rival(
         kind,
         lambda text: tokenizer.encode(text).ids,
@@ -80,12 +83,29 @@ def _bpe(vocab_size: int) -> tuple[Tokenizer, trainers.Trainer]:
     )
 
 
-def _wordpiece(vocab_size: int) -> tuple[Tokenizer, trainers.Trainer]:
-    tokenizer = Tokenizer(models.WordPiece(unk_token=UNK))
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return tokenizer, trainers.WordPieceTrainer(
-        vocab_size=vocab_size, special_tokens=[UNK], show_progress=False
+def _wordpiece(texts: list[str], vocab_size: int) -> Tokenizer:
+    """WordPiece, the same in every run.
+
+    The trainer numbers the continuing letters (``##a``) in the order in which it meets them in a
+    hash table, and equal counts go to the lower number, so two trainings would differ. Given as
+    special tokens all letters have fixed numbers, those that begin a word first, as the trainer
+    has them; the result is then built anew without special tokens.
+    """
+    cutter = pre_tokenizers.BertPreTokenizer()
+    words = {word for text in texts for word, _ in cutter.pre_tokenize_str(text)}
+    letters = sorted({letter for word in words for letter in word})
+    letters += sorted({f"##{letter}" for word in words for letter in word[1:]})
+    trained = Tokenizer(models.WordPiece(unk_token=UNK))
+    trained.pre_tokenizer = cutter
+    trained.train_from_iterator(
+        texts,
+        trainers.WordPieceTrainer(
+            vocab_size=vocab_size, special_tokens=[UNK, *letters], show_progress=False
+        ),
     )
+    tokenizer = Tokenizer(models.WordPiece(trained.get_vocab(), unk_token=UNK))
+    tokenizer.pre_tokenizer = cutter
+    return tokenizer
 
 
 def _unigram(vocab_size: int) -> tuple[Tokenizer, trainers.Trainer]:
@@ -106,7 +126,6 @@ def _words(vocab_size: int) -> tuple[Tokenizer, trainers.Trainer]:
 
 _BUILDERS: dict[str, Callable[[int], tuple[Tokenizer, trainers.Trainer]]] = {
     "byte-level BPE": _bpe,
-    "WordPiece": _wordpiece,
     "Unigram": _unigram,
     "word": _words,
 }

@@ -110,8 +110,9 @@ def split_scores(model: Any, table: pd.DataFrame, start_id: int | None) -> pd.Da
     is given, in every variant alike. Accuracy is of tokens that are the same in both
     segmentations, so that only what stands before them differs.
 
-    Columns added: ``bits`` (total surprisal), ``accuracy`` (of the tokens that were not cut) and
-    ``accuracy_canonical`` (of the same tokens in the canonical split); ``ids`` and ``kept`` go.
+    Columns added: ``tokens`` (those predicted), ``bits`` (their total surprisal), ``accuracy`` (of
+    the tokens that were not cut) and ``accuracy_canonical`` (of the same tokens in the canonical
+    split); ``ids`` and ``kept`` go.
     """
     start = [] if start_id is None else [start_id]
     scores = first_choices(model, [[*start, *ids] for ids in table["ids"]])
@@ -132,29 +133,45 @@ def split_scores(model: Any, table: pd.DataFrame, start_id: int | None) -> pd.Da
                 "document": row.document,
                 "splits": row.splits,
                 "bytes": row.bytes,
+                "tokens": len(log_prob),
                 "bits": float(-log_prob.sum() / math.log(2)),
                 "accuracy": float(hits[kept[:, 1]].mean()) if len(kept) else math.nan,
                 "accuracy_canonical": float(before[kept[:, 0]].mean()) if len(kept) else math.nan,
             }
         )
-    columns = ["sentence", "document", "splits", "bytes", "bits", "accuracy", "accuracy_canonical"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=SCORED)
+
+
+SCORED = [
+    *("sentence", "document", "splits", "bytes", "tokens", "bits"),
+    *("accuracy", "accuracy_canonical"),
+]
+"""Columns of :func:`split_scores`."""
 
 
 def changes(table: pd.DataFrame) -> pd.DataFrame:
     """What forced splits change, with bootstrap intervals over documents.
 
-    Columns: ``splits``, ``what`` (``loss`` in bits per byte; ``accuracy`` at tokens that were not
-    cut, as a difference; ``usual`` and ``cut``, the accuracies themselves), ``value``, ``low``,
-    ``high``, ``n`` (documents), ``sentences``.
+    Columns: ``splits``, ``what`` (``loss`` in bits per byte; ``pieces``, what as many more pieces
+    cost at the sentence's mean bits for a token in the usual split; ``beyond``, the loss less that;
+    ``accuracy`` at tokens that were not cut, as a difference; ``usual`` and ``cut``, the accuracies
+    themselves), ``value``, ``low``, ``high``, ``n`` (documents), ``sentences``.
+
+    A split makes the text longer by a token, which costs something wherever it falls: a model that
+    gives every token the same probability pays the logarithm of its vocabulary. Only what goes
+    ``beyond`` is due to the unusual split.
     """
     rows = []
-    base = table[table["splits"] == 0].set_index("sentence")["bits_per_byte"]
+    usual = table[table["splits"] == 0].set_index("sentence")
     for n, part in table[table["splits"] > 0].groupby("splits"):
-        loss = part["bits_per_byte"].to_numpy() - base.loc[part["sentence"]].to_numpy()
+        before = usual.loc[part["sentence"], "bits_per_byte"].to_numpy()
+        loss = part["bits_per_byte"].to_numpy() - before
+        more = n * before / usual.loc[part["sentence"], "tokens"].clip(lower=1).to_numpy()
         known = part.dropna(subset=["accuracy", "accuracy_canonical"])
         series = {
             "loss": (loss, part),
+            "pieces": (more, part),
+            "beyond": (loss - more, part),
             "accuracy": ((known["accuracy"] - known["accuracy_canonical"]).to_numpy(), known),
             "usual": (known["accuracy_canonical"].to_numpy(), known),
             "cut": (known["accuracy"].to_numpy(), known),
