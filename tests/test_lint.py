@@ -49,6 +49,7 @@ def test_a_sound_chapter_is_clean(tmp_path):
         ("About ten percent of it.", "is typed by hand"),
         ("See `{python} 12`.", "the inline number “12” is typed by hand"),
         ("See `{python} unknown_name`.", "which no cell of this chapter defines"),
+        ("So `{python} text``{python} big.ref`.", "two inline values touch"),
         ("See @fig-gone.", "@fig-gone refers to nothing"),
         ('[x]{.when fact="gone" is="y"}', "models have no fact “gone”"),
         ('[x]{.when fact="norm_kind"}', 'either is="…" or not="…"'),

@@ -81,3 +81,25 @@ def test_a_try_that_works_gives_quarto(tmp_path, monkeypatch):
 def test_a_mistyped_mode_is_named():
     with pytest.raises(quarto.QuartoModeError, match="QUARTO=yes is not known; use QUARTO=auto"):
         quarto.obtain("yes")
+
+
+def test_quarto_prints_inline_strings_with_their_no_break_spaces(monkeypatch):
+    """Quarto takes the kernel's text of a string without its quotation marks."""
+    from jupyter_client.manager import start_new_kernel
+
+    monkeypatch.setenv("QUARTO_DOCUMENT_PATH", "report")
+    manager, client = start_new_kernel(kernel_name="python3")
+    try:
+        text = "5\u00a0bits, it's \u2060so"
+        client.execute_interactive(
+            f"from internals import book; book._plain_strings(); s = {text!r}"
+        )
+        client.execute("", user_expressions={"0": "s"})
+        reply = client.get_shell_msg(timeout=60)
+        while "0" not in reply["content"].get("user_expressions", {}):
+            reply = client.get_shell_msg(timeout=60)
+        shown = reply["content"]["user_expressions"]["0"]["data"]["text/plain"]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert shown == f"'{text}'"

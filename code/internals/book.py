@@ -164,6 +164,7 @@ def start(chapter: str) -> Report:
     spec = model_spec()
     model = open_model(spec)
     _set_up_display()
+    _plain_strings()
     _seed()
     evidence = store.ChapterEvidence(
         chapter=chapter,
@@ -189,6 +190,17 @@ def _set_up_display() -> None:
     pd.set_option("display.width", 78)
 
 
+def _plain_strings() -> None:
+    """Let Quarto print inline strings as they are.
+
+    It takes the kernel's ``repr`` of them, in which a no-break space is the four letters ``\\xa0``.
+    """
+    shell = _shell()
+    if shell is not None and "QUARTO_DOCUMENT_PATH" in os.environ:
+        plain = shell.display_formatter.formatters["text/plain"]
+        plain.for_type(str, lambda text, printer, _cycle: printer.text(f"'{text}'"))
+
+
 def _seed() -> None:
     """Fix every generator that is around; measurements take their seed as a parameter anyway."""
     import numpy as np
@@ -201,9 +213,14 @@ def _seed() -> None:
 
 def _cell_number() -> int | None:
     """Number of the running notebook cell, None outside a notebook."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
+    shell = _shell()
     return None if shell is None else shell.execution_count
+
+
+def _shell() -> Any:
+    """The running IPython, None elsewhere."""
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython else None
 
 
 def _python(x: Any) -> Any:

@@ -36,6 +36,7 @@ _PERCENT_WORD = re.compile(
     r"fifty|sixty|seventy|eighty|ninety|hundred)[\s-]+(?:percent|per\s+cent)\b",
     re.I,
 )
+_TOUCHING = re.compile(r"[^`]``\{python\} ")
 _CROSSREF = re.compile(r"(fig|tbl|eq|lst|sec)-")
 _MUST_BE_CITED = re.compile(r"(fig|tbl|eq|lst)-")
 _BUILTINS = set(dir(builtins))
@@ -52,6 +53,13 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.message}"
+
+
+def _touching(chapter: Chapter) -> Iterator[tuple[int, str]]:
+    """Inline values with nothing between: Quarto replaces the first and prints the other as code."""
+    for line, text in enumerate(chapter.path.read_text("utf-8").splitlines(), 1):
+        if _TOUCHING.search(text):
+            yield line, "two inline values touch, which Quarto cannot read; write &NoBreak; between"
 
 
 @dataclass
@@ -154,6 +162,7 @@ class _Context:
             self._divs(chapter),
             self._labels(chapter),
             self._figures(chapter),
+            _touching(chapter),
         )
         for check in checks:
             for line, message in check:
