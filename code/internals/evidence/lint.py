@@ -56,7 +56,7 @@ class Problem:
 
 
 def _touching(chapter: Chapter) -> Iterator[tuple[int, str]]:
-    """Inline values with nothing between: Quarto replaces the first and prints the other as code."""
+    """Inline values with nothing between: Quarto replaces the first and prints the other."""
     for line, text in enumerate(chapter.path.read_text("utf-8").splitlines(), 1):
         if _TOUCHING.search(text):
             yield line, "two inline values touch, which Quarto cannot read; write &NoBreak; between"
