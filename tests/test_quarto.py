@@ -94,12 +94,14 @@ def test_quarto_prints_inline_strings_with_their_no_break_spaces(monkeypatch):
         client.execute_interactive(
             f"from internals import book; book._plain_strings(); s = {text!r}"
         )
-        client.execute("", user_expressions={"0": "s"})
+        client.execute("", user_expressions={"0": "s", "1": "str()"})
         reply = client.get_shell_msg(timeout=60)
         while "0" not in reply["content"].get("user_expressions", {}):
             reply = client.get_shell_msg(timeout=60)
-        shown = reply["content"]["user_expressions"]["0"]["data"]["text/plain"]
+        answers = reply["content"]["user_expressions"]
+        shown, nothing = (answers[key]["data"]["text/plain"] for key in ("0", "1"))
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     assert shown == f"'{text}'"
+    assert nothing == "'\u2060'", "of an empty string Quarto would print the expression"

@@ -193,12 +193,15 @@ def _set_up_display() -> None:
 def _plain_strings() -> None:
     """Let Quarto print inline strings as they are.
 
-    It takes the kernel's ``repr`` of them, in which a no-break space is the four letters ``\\xa0``.
+    It takes the kernel's ``repr`` of them, in which a no-break space is the four letters ``\\xa0``;
+    and in place of an empty string it prints the expression, so nothing becomes a word joiner.
     """
     shell = _shell()
     if shell is not None and "QUARTO_DOCUMENT_PATH" in os.environ:
         plain = shell.display_formatter.formatters["text/plain"]
-        plain.for_type(str, lambda text, printer, _cycle: printer.text(f"'{text}'"))
+        plain.for_type(
+            str, lambda text, printer, _cycle: printer.text(f"'{text or wording.JOINER}'")
+        )
 
 
 def _seed() -> None:
