@@ -29,13 +29,19 @@ class Kernel:
         from jupyter_client.manager import start_new_kernel
 
         self._stop = stop
-        self._manager, self._client = start_new_kernel(
-            kernel_name="python3",
-            cwd=str(folder),
-            env={**os.environ, **(env or {})},
-            # The kernel only listens on this machine; its warning about that would alarm readers.
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],
-        )
+        try:
+            self._manager, self._client = start_new_kernel(
+                kernel_name="python3",
+                cwd=str(folder),
+                env={**os.environ, **(env or {})},
+                # It only listens on this machine; its warning about that would alarm readers.
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            )
+        except RuntimeError as error:
+            raise BookError(
+                f"the Python process that runs the chapters did not start ({error}); look at the "
+                "environment, or make it anew."
+            ) from error
 
     def __enter__(self) -> Kernel:
         return self
@@ -139,7 +145,7 @@ def work_off(
             if not stop.is_set():
                 work(kernel, item)
 
-    threads = [threading.Thread(target=take, args=(finish,)), *others]
+    threads = [*others, threading.Thread(target=take, args=(finish,))]  # who waits starts last
     for thread in threads:
         thread.start()
     try:

@@ -49,7 +49,7 @@ def random_ids(loaded: LoadedModel, rows: int, n: int, seed: int = 0) -> Any:
 
 def step_tasks(loaded: LoadedModel, n: int, rows: int = 1) -> dict[str, Callable[[], Any]]:
     """One step at a text of ``n`` tokens: without a cache, with one that holds ``n - 1``, and the
-    prefill of a prompt of ``n`` tokens."""
+    prefill of a prompt of ``n`` tokens; each returns the last logits, ``(rows, vocab)``."""
     import torch
     from transformers import DynamicCache
 
@@ -58,19 +58,20 @@ def step_tasks(loaded: LoadedModel, n: int, rows: int = 1) -> dict[str, Callable
     with torch.inference_mode():
         network(ids[:, :-1], past_key_values=cache, use_cache=True, logits_to_keep=1)
 
-    def whole() -> None:
+    def last(tokens: Any, **options: Any) -> Any:
         with torch.inference_mode():
-            network(ids, use_cache=False, logits_to_keep=1)
+            return network(tokens, logits_to_keep=1, **options).logits[:, -1]
 
-    def prefill() -> None:
-        with torch.inference_mode():
-            new = DynamicCache(config=network.config)
-            network(ids, past_key_values=new, use_cache=True, logits_to_keep=1)
+    def whole() -> Any:
+        return last(ids, use_cache=False)
 
-    def one() -> None:
-        with torch.inference_mode():
-            network(ids[:, -1:], past_key_values=cache, use_cache=True, logits_to_keep=1)
+    def prefill() -> Any:
+        return last(ids, past_key_values=DynamicCache(config=network.config), use_cache=True)
+
+    def one() -> Any:
+        logits = last(ids[:, -1:], past_key_values=cache, use_cache=True)
         cache.crop(-1)
+        return logits
 
     return {"no cache": whole, "prefill": prefill, "cache": one}
 
