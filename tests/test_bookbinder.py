@@ -352,10 +352,31 @@ def test_a_failed_cell_names_chapter_cell_and_error(tmp_path):
         build_book(root, formats=("html",))
 
 
-def test_a_failed_inline_value_names_its_line(tmp_path):
-    root = small_book(tmp_path / "book", "# T\n\nText.\nThe value `{python} nothing`.\n")
-    with pytest.raises(BookError, match=r"one\.qmd:4: the inline value “nothing” failed: NameErr"):
+@pytest.mark.parametrize(
+    ("expression", "sentence"),
+    [
+        ("nothing", r"one\.qmd:6: the inline value “nothing” failed: NameErr"),
+        ("1 +", r"one\.qmd:6: the inline value “1 \+” failed: SyntaxErr"),
+        ("1 / 0", r"one\.qmd:6: the inline value “1 / 0” failed: ZeroDivisionErr"),
+    ],
+)
+def test_a_failed_inline_value_names_its_line(tmp_path, expression, sentence):
+    text = f"# T\n\nText.\nOne `{{python}} 1` and\n`{{python}} 2`,\nthen `{{python}} {expression}`."
+    root = small_book(tmp_path / "book", text + "\nLast `{python} 3`.\n")
+    with pytest.raises(BookError, match=sentence):
         build_book(root, formats=("html",))
+
+
+def test_inline_values_of_a_paragraph_keep_their_order_and_their_form(tmp_path):
+    cell = (
+        "```{python}\nclass Bold:\n    def _repr_markdown_(self):\n        return '**bold**'\n"
+        "def said(x):\n    print('noise')\n    return x\n```\n"
+    )
+    prose = "A `{python} said('*a*')`, `{python} Bold()`, `{python} (1, 2)`, `{python} 'ü\\n'`.\n"
+    root = small_book(tmp_path / "book", f"# T\n\n{cell}\n{prose}")
+    build_book(root, formats=("html",))
+    page = next((root / "_book").rglob("one.html")).read_text("utf-8")
+    assert "<p>A *a*, <strong>bold</strong>, (1, 2), ü .</p>" in page
 
 
 def test_a_build_that_ends_early_leaves_no_trace(tmp_path):

@@ -6,6 +6,7 @@ chapter, label and error. Pictures come as SVG for pages and PNG for the noteboo
 
 from __future__ import annotations
 
+import ast
 import itertools
 import json
 import re
@@ -16,7 +17,14 @@ from typing import Any
 
 from bookbinder.errors import BookError
 from bookbinder.kernels import Kernel, work_off
-from bookbinder.model import Cell, CellResult, ChapterSource, ExecutedChapter, Project
+from bookbinder.model import (
+    Cell,
+    CellResult,
+    ChapterSource,
+    ExecutedChapter,
+    Markdown,
+    Project,
+)
 from bookbinder.parse import INLINE, cell_option, line_of
 
 SETUP = """
@@ -95,9 +103,7 @@ def _chapter(kernel: Kernel, project: Project, source: ChapterSource) -> Execute
         if isinstance(segment, Cell):
             results.append(_run_cell(kernel, project, source, segment))
         else:
-            for found in INLINE.finditer(segment.text):
-                file, line = line_of(segment, found.start())
-                inline.append(_inline(kernel, found[1], file, line))
+            inline += _inline(kernel, segment)
     return ExecutedChapter(source, tuple(results), tuple(inline), time.monotonic() - began)
 
 
@@ -130,29 +136,45 @@ def _plain(text: str) -> str:
 
 _SHOW_INLINE = """
 def _bb_inline(_value):
-    import json
     _markdown = getattr(_value, "_repr_markdown_", None)
-    if callable(_markdown):
-        return json.dumps({"markdown": _markdown()})
-    return json.dumps({"text": str(_value)})
-print(_bb_inline(%s), end="")
-del _bb_inline
+    return {"markdown": _markdown()} if callable(_markdown) else {"text": str(_value)}
+_bb_shown = []
+try:
+%s
+finally:
+    import json as _bb_json
+    print("\\n" + _bb_json.dumps(_bb_shown), end="")
+    del _bb_inline, _bb_shown, _bb_json
 """
 
 
-def _inline(kernel: Kernel, expression: str, file: str, line: int) -> str:
-    outputs, _ = kernel.run(_SHOW_INLINE % expression)
+def _inline(kernel: Kernel, prose: Markdown) -> list[str]:
+    """Values of all expressions in a piece of prose, in one turn of the kernel.
+
+    There are hundreds in a chapter, and a turn costs more than most of them.
+    """
+    found = list(INLINE.finditer(prose.text))
+    if not found:
+        return []
+    for match in found:
+        try:
+            ast.parse(match[1], mode="eval")
+        except SyntaxError as error:
+            raise _inline_error(match, prose, "SyntaxError", error.msg) from None
+    lines = [f"    _bb_shown.append(_bb_inline(({match[1]})))" for match in found]
+    outputs, _ = kernel.run(_SHOW_INLINE % "\n".join(lines))
+    text = "".join(o["text"] for o in outputs if o.get("name") == "stdout")
+    values = json.loads(text.splitlines()[-1])
     for output in outputs:
         if output["output_type"] == "error":
-            raise BookError(
-                f"the inline value “{expression}” failed: {output['ename']}: "
-                f"{_plain(output['evalue'])}",
-                file,
-                line,
-            )
-    text = "".join(o["text"] for o in outputs if o["output_type"] == "stream")
-    value = json.loads(text.strip().splitlines()[-1])
-    return value["markdown"] if "markdown" in value else escape_inline(value["text"])
+            failed = found[len(values)]
+            raise _inline_error(failed, prose, output["ename"], _plain(output["evalue"]))
+    return [v["markdown"] if "markdown" in v else escape_inline(v["text"]) for v in values]
+
+
+def _inline_error(found: re.Match[str], prose: Markdown, kind: str, why: str) -> BookError:
+    file, line = line_of(prose, found.start())
+    return BookError(f"the inline value “{found[1]}” failed: {kind}: {why}", file, line)
 
 
 def escape_inline(text: str) -> str:
