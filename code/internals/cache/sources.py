@@ -10,7 +10,6 @@ import ast
 import hashlib
 import importlib.util
 import inspect
-import pickle
 import sys
 import textwrap
 import time
@@ -101,6 +100,7 @@ class _Walk:
         self._queue: list[Definition] = []
         self._files: set[Path] = set()
         self._packages: set[str] = set()
+        self._sources: dict[str, Source | None] = {}
 
     def add_object(self, thing: Any) -> None:
         thing = inspect.unwrap(thing) if callable(thing) else thing
@@ -198,11 +198,12 @@ class _Walk:
         return module.partition(".")[0] in self._packages and not inert
 
     def _source(self, module: str) -> Source | None:
-        path = _file_of(module)
-        if path is None:
-            return None
-        self._files.add(path)
-        return _parse(module, path)
+        if module not in self._sources:
+            path = _file_of(module)
+            if path is not None:
+                self._files.add(path)
+            self._sources[module] = None if path is None else _parse(module, path)
+        return self._sources[module]
 
 
 def _read_passage(nodes: list[ast.stmt], source: Source) -> Passage:
@@ -336,8 +337,7 @@ def _dotted(node: ast.AST) -> list[str] | None:
 
 
 def _canonical(node: ast.AST) -> str:
-    """Text of a definition without what cannot change its result."""
-    node = pickle.loads(pickle.dumps(node))  # a copy; three times faster than deepcopy
+    """Text of a definition without what cannot change its result, which is cut out of ``node``."""
     for part in ast.walk(node):
         if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and _doc(part):
             part.body = part.body[1:] or [ast.Pass()]

@@ -37,7 +37,7 @@ def picture(
             "names": [getattr(value, "name", "") for value in (*tables, *options.values())
                       if isinstance(getattr(value, "fingerprint", None), str)],
             "mode": mode,
-            "library": metadata.version("matplotlib"),
+            "library": _library(),
             "style": _style(),
         }  # fmt: skip
     except TypeError:  # an argument without content, or a function without source
@@ -49,6 +49,11 @@ def picture(
         if not version.edited:
             storage.save(name, key, found, {"parameters": mode})
     return found
+
+
+@functools.cache
+def _library() -> str:
+    return metadata.version("matplotlib")
 
 
 @functools.cache
