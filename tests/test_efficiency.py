@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -206,6 +207,26 @@ def test_own_loop_without_cache_and_library_give_the_same_text(handle):
     row = ups[(ups["prompt"] == 8) & (ups["new"] == 16)].iloc[0]
     assert row["passes"] == pytest.approx(sum(range(8, 24)) / 23)
     assert row["measured"] == pytest.approx(row["plain_s"] / row["measured_s"])
+
+
+def test_subtraction_takes_whole_texts_alone():
+    """Texts of which each token costs twice what a single step does, after the same prefill."""
+    steps = pd.DataFrame({"mode": ["no cache", "cache"], "length": [8, 8], "median": [5.0, 1.0]})
+    texts = pd.DataFrame(
+        {"mode": "cache", "prompt": [8, 8, 8], "new": [4, 8, 12], "median": [11.0, 19.0, 27.0]}
+    )
+    found = summary.cross_check(texts, steps).set_index("quantity")
+    assert found["by_subtraction"].to_dict() == {"a further token": 2.0, "the first token": 5.0}
+    assert found["by_steps"].to_dict() == {"a further token": 1.0, "the first token": 5.0}
+
+
+def test_a_large_model_is_timed_at_doubling_lengths_only():
+    def facts(parameters, context):
+        return SimpleNamespace(n_parameters=parameters, context_length=context)
+
+    assert speed.lengths(facts(10**8, 2048)) == [8, 16, 32, 64, 128, 256, 512, 1024]
+    assert set(speed.lengths(facts(10**8, 2048))) < set(speed.lengths(facts(10**7, 2048)))
+    assert speed.lengths(facts(10**7, 100))[-1] == 100
 
 
 @pytest.mark.parametrize("context", [24, 64, 1024, 100_000])

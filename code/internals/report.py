@@ -33,6 +33,8 @@ _LEDGER = "report/evidence.qmd"
 """It lists what the other chapters have said."""
 _ROOM = 0.4
 """Share of the free memory that the weights of all kernels together may take."""
+_SMALL = 256 * 2**20
+"""Bytes of weights up to which a pass leaves cores idle for a second chapter."""
 _STALE_S = 24 * 3600.0
 """Age at which a leftover cannot belong to a build that still runs."""
 
@@ -118,13 +120,19 @@ def build_report(
 
 
 def side_by_side(handle: ModelHandle) -> int:
-    """Chapters to execute at a time: two, if each kernel can have a core and the weights."""
+    """Chapters to execute at a time: two, if each kernel can have a core and the weights.
+
+    A model of more than ``_SMALL`` bytes keeps all cores busy by itself: a second kernel would
+    double the memory and save no time.
+    """
     import psutil
 
-    needed = 2 * needed_bytes(weight_files(handle.source), 4)
+    weights = needed_bytes(weight_files(handle.source), 4)
+    needed = 2 * weights
     room = _ROOM * psutil.virtual_memory().available
     # Two kernels would quarrel about the memory of one accelerator.
-    return 1 if provenance.cores() < 2 or provenance.accelerators() or needed > room else 2
+    few = weights > _SMALL or needed > room
+    return 1 if provenance.cores() < 2 or provenance.accelerators() or few else 2
 
 
 def _environment(spec: str, build: Path) -> dict[str, str]:

@@ -14,21 +14,22 @@ import pandas as pd
 
 from internals.cache import measurement
 from internals.measure import effort
-from internals.measure.efficiency.clock import REPEATS, interleaved, spread
+from internals.measure.efficiency.clock import REPEATS, WARM_UP, interleaved, spread
 
 if TYPE_CHECKING:
-    from internals.models import LoadedModel, ModelHandle
+    from internals.models import LoadedModel, ModelFacts, ModelHandle
 
 BATCHES = (1, 4, 16)
 LONGEST = 1024
 """Tokens of the longest timed text, where the context allows it."""
 
 
-def lengths(context: int) -> list[int]:
-    """Text lengths from 8 to the context, about evenly spaced on a logarithmic axis."""
-    return sorted(
-        {min(n, context) for n in (8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, LONGEST)}
-    )
+def lengths(facts: ModelFacts) -> list[int]:
+    """Text lengths from 8 to the context, about evenly spaced on a logarithmic axis; for a large
+    model only those that double."""
+    doubling = (8, 16, 32, 64, 128, 256, 512, LONGEST)
+    between = () if facts.n_parameters > effort.FULL_UP_TO else (96, 192, 384, 768)
+    return sorted({min(n, facts.context_length) for n in (*doubling, *between)})
 
 
 def timed_texts(context: int) -> list[tuple[int, int]]:
@@ -84,7 +85,7 @@ def steps(model: ModelHandle, repeats: int = REPEATS) -> pd.DataFrame:
     """
     loaded = model.loaded()
     tasks: dict[Any, Callable[[], Any]] = {}
-    for i, n in enumerate(reversed(lengths(loaded.facts.context_length))):
+    for i, n in enumerate(reversed(lengths(loaded.facts))):
         for mode, task in step_tasks(loaded, n).items():
             # A prefill costs nearly what a pass without a cache does: every third length is enough.
             if mode != "prefill" or i % 3 == 0:
@@ -113,8 +114,10 @@ def texts(model: ModelHandle, repeats: int = REPEATS) -> pd.DataFrame:
         if new < max(n for _, n in wanted):
             del own["library"]
         tasks |= {(mode, prompt, new): task for mode, task in own.items()}
-    # Whole texts of a large model are slow; their spread is small against their length.
-    table = interleaved(tasks, repeats=effort.units(loaded.facts, repeats, least=3))
+    # Whole texts of a large model are slow; their spread is small against their length. Each was
+    # made once above, which was its first warm-up.
+    wanted_repeats = effort.units(loaded.facts, repeats, least=3)
+    table = interleaved(tasks, repeats=wanted_repeats, warm_up=WARM_UP - 1)
     table[["mode", "prompt", "new"]] = table.pop("task").tolist()
     table = table.astype({"prompt": int, "new": int})
     found = spread(table, ["mode", "prompt", "new"])

@@ -168,7 +168,7 @@ def costs(model: ModelHandle, repeats: int = REPEATS) -> pd.DataFrame:
     ``low``, ``high`` (seconds of a step), ``n``.
     """
     loaded = model.loaded()
-    n = lengths(loaded.facts.context_length)[-1]
+    n = lengths(loaded.facts)[-1]
     tasks: dict[Any, Callable[[], Any]] = {NOTHING: step_tasks(loaded, n)["no cache"]}
     held_bytes = {NOTHING: 0}
     for store in stores(loaded.facts.d_head):

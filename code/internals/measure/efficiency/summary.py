@@ -46,23 +46,26 @@ def speed_ups(texts: pd.DataFrame, steps: pd.DataFrame, cost: Cost) -> pd.DataFr
 def cross_check(texts: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
     """Time to the first token and time of a further token, each in two ways.
 
-    By subtraction: prefill and fixed costs cancel in the difference of two cached texts with one
-    prompt, which leaves the further tokens; a text less its further tokens leaves the first one.
+    By subtraction, from whole cached texts alone: prefill and fixed costs cancel in the difference
+    of two texts with one prompt, which leaves the further tokens; another text less as many tokens
+    leaves its first one, with whatever a whole text costs beyond its steps. In a context too short
+    for two texts the further tokens are those of single steps.
     Columns: ``quantity``, ``prompt``, ``by_subtraction``, ``by_steps`` (seconds), ``error``.
     """
     own = texts[texts["mode"] == "cache"].sort_values(["prompt", "new"])
     pairs = own[own.duplicated("prompt", keep=False)]
-    rows = []
-    if len(pairs) >= 2:
-        short, long = pairs.iloc[0], pairs.iloc[-1]
-        prompt, extra = int(short["prompt"]), int(long["new"] - short["new"])
-        summed = [text_seconds(steps, "cache", prompt, int(r["new"])) for r in (long, short)]
-        further = (long["median"] - short["median"]) / extra
-        rows.append(("a further token", prompt, further, (summed[0] - summed[1]) / extra))
+    rows: list[tuple[str, int, float, float]] = []
     last = own.iloc[-1]
     prompt, new = int(last["prompt"]), int(last["new"])
     first = text_seconds(steps, "cache", prompt, 1)
     rest = text_seconds(steps, "cache", prompt, new) - first
+    if len(pairs) >= 2:
+        short, long = pairs.iloc[0], pairs.iloc[-1]
+        of_pair, extra = int(short["prompt"]), int(long["new"] - short["new"])
+        summed = [text_seconds(steps, "cache", of_pair, int(r["new"])) for r in (long, short)]
+        further = (long["median"] - short["median"]) / extra
+        rows.append(("a further token", of_pair, further, (summed[0] - summed[1]) / extra))
+        rest = (new - 1) * further
     rows.append(("the first token", prompt, last["median"] - rest, first))
     table = pd.DataFrame(rows, columns=["quantity", "prompt", "by_subtraction", "by_steps"])
     return table.assign(error=table["by_subtraction"] / table["by_steps"] - 1)
