@@ -227,11 +227,14 @@ def test_a_large_model_is_timed_at_doubling_lengths_only():
     assert speed.lengths(facts(10**8, 2048)) == [8, 16, 32, 64, 128, 256, 512, 1024]
     assert set(speed.lengths(facts(10**8, 2048))) < set(speed.lengths(facts(10**7, 2048)))
     assert speed.lengths(facts(10**7, 100))[-1] == 100
+    assert max(new for _, new in speed.timed_texts(facts(10**8, 1024))) == 24
+    assert clock.rounds(facts(10**7, 1024)) == clock.REPEATS
+    assert clock.rounds(facts(10**9, 1024)) == 5
 
 
 @pytest.mark.parametrize("context", [24, 64, 1024, 100_000])
 def test_timed_texts_fit_the_context_and_reach_an_eighth_of_it(context):
-    texts = speed.timed_texts(context)
+    texts = speed.timed_texts(SimpleNamespace(n_parameters=10**7, context_length=context))
     assert all(p + new <= context and new >= 1 for p, new in texts)
     assert max(p for p, _ in texts) == max(8, min(context, speed.LONGEST) // 8)
 

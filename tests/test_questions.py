@@ -395,11 +395,28 @@ def test_a_model_that_is_deaf_to_the_trick_is_found_in_its_family_alone(fable, c
     rows = tricks.by_family(table).set_index(["source", "family"])
     deaf, sound = rows.loc[("general", "negation")], rows.loc[("general", "premise")]
     assert (deaf["trick_share"], sound["trick_share"]) == (0, 1)
-    assert deaf["adjusted"] < 0.07  # six pairs: no p-value of the test is smaller than 2 in 64
     assert deaf["trapped"] > 0.9
-    assert abs(deaf["moved"]) < 1e-3
-    assert abs(sound["fall"]) < 1e-3
-    assert math.isnan(sound["moved"])
+    assert (deaf["right_answer"], sound["right_answer"]) == ("changes", "stays")
+    assert abs(deaf["effect"]) < 1e-3  # its habit cancels: it does not hear the trick
+    assert abs(sound["effect"]) < 1e-3  # it is not tempted
+
+
+def test_hearing_a_trick_and_being_tempted_by_it_are_told_apart(fable, colour_pairs):
+    """Both families have effects of their own kind; six pairs give no p below 2 in 64."""
+    table = _asked(fable, colour_pairs, _rule_for(fable, colour_pairs, deaf=("premise",)))
+    rows = tricks.by_family(table).set_index(["source", "family"])
+    heard, tempted = rows.loc[("general", "negation")], rows.loc[("general", "premise")]
+    assert min(heard["effect"], tempted["effect"]) > 30
+    assert max(heard["adjusted"], tempted["adjusted"]) < 0.07
+    assert len(tricks.staying(table)) == (~table["switches"]).sum() > 0
+    assert not tricks.staying(table)["trick_right"].any()
+
+
+def test_a_family_with_both_kinds_of_pairs_is_two_rows(fable, colour_pairs):
+    table = _asked(fable, colour_pairs, _rule_for(fable, colour_pairs, deaf=()))
+    rows = tricks.by_family(table.assign(family="one"))
+    assert set(rows["right_answer"]) == {"stays", "changes"}
+    assert rows["pairs"].sum() == len(table)
 
 
 def test_in_a_noisy_twin_no_family_is_found(fable, colour_pairs, colour_ids):

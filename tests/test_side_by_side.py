@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +18,7 @@ from bookbinder.execute import execute_book
 from bookbinder.model import ChapterSource, ExecutedChapter
 from bookbinder.parse import parse_chapter
 from bookbinder.project import load_project, walk_entries
+from internals import report
 from internals.cache import keys, turns
 
 FIXTURE = Path(__file__).parent / "book_fixture"
@@ -215,6 +217,30 @@ table = pd.DataFrame({"x": [1, 2], "y": [1.0, float("nan")], "what": [("a", text
 made = stored.picture(style.render, draw, [table], {"label": sys.argv[1]}, sys.argv[2])
 print(json.dumps({"drawn": len(drawn), "svg": made.svg, "png": made.png is not None}))
 """
+
+
+@pytest.mark.parametrize(
+    ("cores", "accelerators", "free_mib", "weights_mib", "kernels"),
+    [
+        (2, [], 8192, 30, 2),
+        (1, [], 8192, 30, 1),  # a core would have to be shared
+        (2, ["a GPU"], 8192, 30, 1),  # its memory would have to be shared
+        (2, [], 128, 30, 1),  # too little memory for the weights twice
+        (2, [], 65536, 500, 1),  # a large model keeps all cores busy by itself
+    ],
+)
+def test_chapters_run_side_by_side_where_that_helps(
+    monkeypatch, cores, accelerators, free_mib, weights_mib, kernels
+):
+    import psutil
+
+    free = SimpleNamespace(available=free_mib * 2**20)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(report.provenance, "cores", lambda: cores)
+    monkeypatch.setattr(report.provenance, "accelerators", lambda: accelerators)
+    monkeypatch.setattr(report, "weight_files", lambda source: [])
+    monkeypatch.setattr(report, "needed_bytes", lambda files, size: weights_mib * 2**20)
+    assert report.side_by_side(SimpleNamespace(source=None)) == kernels
 
 
 def test_a_picture_is_drawn_once_for_the_same_table_options_and_theme(tmp_path):

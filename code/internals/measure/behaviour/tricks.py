@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from internals.models import LoadedModel, ModelHandle
 
 GENERAL, OWN = "general", "own language"
+STAYS, CHANGES = "stays", "changes"
 SIDES = ("control", "trick")
 
 
@@ -151,28 +152,30 @@ def families(model: ModelHandle) -> pd.DataFrame:
 
 
 def by_family(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a family of each source: ``source``, ``family``, ``pairs``, shares of right
+    """What the trick does in each family, apart by whether it changes the right answer.
+
+    Columns: ``source``, ``family``, ``right_answer`` (changes or stays), ``pairs``, shares of right
     preferences ``control_share`` and ``trick_share``, mean margins with intervals over pairs
-    (``control``, ``control_low`` …, ``trick`` …), ``fall`` (mean fall of the margin, bits) with
-    ``low``, ``high``, ``p`` (sign flips over pairs), ``adjusted`` (Benjamini–Hochberg over all
-    rows), ``moved`` (see `moved`; NaN in families where the right answer stays), ``rise`` (of the
-    answer entropy, bits), ``hit`` and ``trapped`` (shares of the samples after the trick)."""
+    (``control``, ``control_low`` …, ``trick`` …), ``effect`` (bits; where the right answer stays,
+    the fall of its margin, else see `moved`) with ``low``, ``high``, ``p`` (sign flips over pairs),
+    ``adjusted`` (Benjamini–Hochberg over all rows), ``rise`` (of the answer entropy, bits), ``hit``
+    and ``trapped`` (shares of the samples after the trick)."""
     rows = []
-    for (source, family), part in table.groupby(["source", "family"], sort=False):
-        gap = (part["control_margin"] - part["trick_margin"]).to_numpy()
-        switched = moved(part)
-        found = stats.bootstrap_ci(gap, unit="pairs")
+    keys = ["source", "family", "switches"]
+    for (source, family, switches), part in table.groupby(keys, sort=False):
+        effects = movement(part) if switches else fall(part)
+        found = stats.bootstrap_ci(effects.to_numpy(), unit="pairs")
         row = {
             "source": source,
             "family": family,
+            "right_answer": CHANGES if switches else STAYS,
             "pairs": len(part),
             "control_share": float(part["control_right"].mean()),
             "trick_share": float(part["trick_right"].mean()),
-            "fall": found.value,
+            "effect": found.value,
             "low": found.low,
             "high": found.high,
-            "p": stats.sign_flip_test(gap).p_value,
-            "moved": switched.value if switched else math.nan,
+            "p": stats.sign_flip_test(effects.to_numpy()).p_value,
             "rise": float((part["trick_entropy"] - part["control_entropy"]).mean()),
             "hit": float(part["trick_hit"].mean()),
             "trapped": float(part["trick_other"].mean()),
@@ -185,6 +188,21 @@ def by_family(table: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(adjusted=stats.benjamini_hochberg(frame["p"]))
 
 
+def fall(table: pd.DataFrame) -> pd.Series:
+    """Bits that a trick takes from the margin of a right answer that stays the same."""
+    return table["control_margin"] - table["trick_margin"]
+
+
+def movement(table: pd.DataFrame) -> pd.Series:
+    """Bits towards the trick's own right answer, where that is the control's wrong one.
+
+    The margins of both sides add up to this movement, and what the model thinks of the two words
+    by themselves cancels: a model that does not hear the trick moves by zero. Their difference
+    would be twice its liking for one of the words.
+    """
+    return table["control_margin"] + table["trick_margin"]
+
+
 def mcnemar(table: pd.DataFrame) -> stats.Significance:
     """Is the share of right answers the same after trick and control, pair by pair?"""
     only_control = int((table["control_right"] & ~table["trick_right"]).sum())
@@ -193,24 +211,23 @@ def mcnemar(table: pd.DataFrame) -> stats.Significance:
 
 
 def moved(table: pd.DataFrame) -> stats.Estimate | None:
-    """Bits by which a trick moves the log-odds towards its own right answer, over switching pairs.
-
-    The margins of both sides add up to this movement, and what the model thinks of the two words
-    by themselves cancels: a model that does not hear the trick moves by zero. None without pairs.
-    """
+    """Mean `movement` over the pairs whose right answer changes; None without such pairs."""
     part = table[table["switches"]]
-    if len(part) == 0:
-        return None
-    return stats.bootstrap_ci(part["control_margin"] + part["trick_margin"], unit="pairs")
+    return stats.bootstrap_ci(movement(part), unit="pairs") if len(part) else None
+
+
+def staying(table: pd.DataFrame) -> pd.DataFrame:
+    """The pairs whose right answer is the same after control and trick."""
+    return table[~table["switches"]]
 
 
 @measurement
 def length_control(model: ModelHandle) -> stats.Estimate:
-    """Tricks and their controls at equal length
+    """Tricks and their controls at equal length, where the right answer stays
 
     See `fall_at_equal_length`.
     """
-    return fall_at_equal_length(tricks(model))
+    return fall_at_equal_length(staying(tricks(model)))
 
 
 def fall_at_equal_length(table: pd.DataFrame) -> stats.Estimate:
@@ -219,8 +236,7 @@ def fall_at_equal_length(table: pd.DataFrame) -> stats.Estimate:
     Intercept of the regression of the fall on the extra tokens of the trick, bootstrap over pairs.
     """
     extra = table["trick_tokens"] - table["control_tokens"]
-    fall = table["control_margin"] - table["trick_margin"]
-    return stats.bootstrap_ci(np.column_stack([extra, fall]), _intercept, unit="pairs")
+    return stats.bootstrap_ci(np.column_stack([extra, fall(table)]), _intercept, unit="pairs")
 
 
 def _intercept(rows: np.ndarray) -> float:

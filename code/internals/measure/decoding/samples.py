@@ -64,8 +64,8 @@ def samples(model: ModelHandle, openings: Path = OPENINGS, seed: int = 0) -> pd.
     from internals.generation.generate import generate
 
     loaded = model.loaded()
-    chosen = inputs.openings(openings)[: effort.units(loaded.facts, 24, least=12)]
-    n_seeds = effort.units(loaded.facts, SEEDS, least=5)
+    chosen = inputs.openings(openings)[: effort.units(loaded.facts, 24, least=10)]
+    n_seeds = effort.units(loaded.facts, SEEDS, least=4)
     start = start_ids(loaded)
     prompts = {o.id: [*start, *token_ids(loaded, o.text)] for o in chosen}
     n_new = min(NEW_TOKENS, loaded.facts.context_length - max(map(len, prompts.values())))
@@ -150,8 +150,8 @@ def human(model: ModelHandle, n_new: int = NEW_TOKENS) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     heads: list[list[int]] = []
     head = 10
-    wanted = effort.units(loaded.facts, 24, least=12)
-    n_seeds = effort.units(loaded.facts, SEEDS, least=5)
+    wanted = effort.units(loaded.facts, 24, least=10)
+    n_seeds = effort.units(loaded.facts, SEEDS, least=4)
     n_new = min(n_new, loaded.facts.context_length - head - 1)
     for number, text in enumerate(documents(("stories",))):
         ids = token_ids(loaded, text)

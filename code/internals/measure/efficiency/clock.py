@@ -8,9 +8,14 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+
+from internals.measure import effort
+
+if TYPE_CHECKING:
+    from internals.models import ModelFacts
 
 REPEATS, WARM_UP = 10, 3
 
@@ -45,6 +50,11 @@ def interleaved(
         if enabled:
             gc.enable()
     return pd.DataFrame(rows, columns=["task", "repeat", "seconds"])
+
+
+def rounds(facts: ModelFacts, wanted: int = REPEATS) -> int:
+    """Repeats for this model: fewer where one is long, since its spread is then small."""
+    return effort.units(facts, wanted, least=5)
 
 
 def synchronise() -> None:

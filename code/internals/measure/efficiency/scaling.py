@@ -17,7 +17,7 @@ import pandas as pd
 
 from internals import stats
 from internals.cache import measurement
-from internals.measure.efficiency.clock import REPEATS, interleaved
+from internals.measure.efficiency.clock import REPEATS, interleaved, rounds
 from internals.measure.efficiency.operations import cost_of
 from internals.measure.efficiency.watched import lines_of, rise
 
@@ -66,7 +66,7 @@ def scaling(model: ModelHandle, repeats: int = REPEATS) -> pd.DataFrame:
         own["whole block"] = _block(loaded, n)
         tasks |= {(part, n): task for part, task in own.items()}
     with torch.inference_mode():
-        table = interleaved(tasks, repeats=repeats)
+        table = interleaved(tasks, repeats=rounds(facts, repeats))
     table["seconds"] *= [factor.get(task, 1.0) for task in table["task"]]
     table[["part", "length"]] = table.pop("task").tolist()
     return table.astype({"length": int})

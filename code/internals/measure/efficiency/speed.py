@@ -14,7 +14,7 @@ import pandas as pd
 
 from internals.cache import measurement
 from internals.measure import effort
-from internals.measure.efficiency.clock import REPEATS, WARM_UP, interleaved, spread
+from internals.measure.efficiency.clock import REPEATS, WARM_UP, interleaved, rounds, spread
 
 if TYPE_CHECKING:
     from internals.models import LoadedModel, ModelFacts, ModelHandle
@@ -24,18 +24,26 @@ LONGEST = 1024
 """Tokens of the longest timed text, where the context allows it."""
 
 
+def large(facts: ModelFacts) -> bool:
+    """Whether less is timed, by the rule of `internals.measure.effort`."""
+    return facts.n_parameters > effort.FULL_UP_TO
+
+
 def lengths(facts: ModelFacts) -> list[int]:
     """Text lengths from 8 to the context, about evenly spaced on a logarithmic axis; for a large
     model only those that double."""
     doubling = (8, 16, 32, 64, 128, 256, 512, LONGEST)
-    between = () if facts.n_parameters > effort.FULL_UP_TO else (96, 192, 384, 768)
+    between = () if large(facts) else (96, 192, 384, 768)
     return sorted({min(n, facts.context_length) for n in (*doubling, *between)})
 
 
-def timed_texts(context: int) -> list[tuple[int, int]]:
+def timed_texts(facts: ModelFacts) -> list[tuple[int, int]]:
     """Prompt length and new tokens of the whole texts that are timed: two lengths after a short
-    prompt, and a few tokens after a prompt of an eighth of the context."""
-    wanted = ((8, 16), (8, 40), (min(context, LONGEST) // 8, 16))
+    prompt, and a few tokens after a prompt of an eighth of the context; shorter for a large
+    model."""
+    context = facts.context_length
+    few, more = (8, 24) if large(facts) else (16, 40)
+    wanted = ((8, few), (8, more), (min(context, LONGEST) // 8, few))
     return sorted({(p, min(new, context - p)) for p, new in wanted})
 
 
@@ -90,7 +98,7 @@ def steps(model: ModelHandle, repeats: int = REPEATS) -> pd.DataFrame:
             # A prefill costs nearly what a pass without a cache does: every third length is enough.
             if mode != "prefill" or i % 3 == 0:
                 tasks[mode, n] = task
-    table = interleaved(tasks, repeats=repeats)
+    table = interleaved(tasks, repeats=rounds(loaded.facts, repeats))
     table[["mode", "length"]] = table.pop("task").tolist()
     return table.astype({"length": int}).sort_values(["mode", "length"], ignore_index=True)
 
@@ -106,7 +114,7 @@ def texts(model: ModelHandle, repeats: int = REPEATS) -> pd.DataFrame:
     loaded = model.loaded()
     tasks: dict[Any, Callable[[], Any]] = {}
     same: dict[tuple[int, int], bool] = {}
-    wanted = timed_texts(loaded.facts.context_length)
+    wanted = timed_texts(loaded.facts)
     for prompt, new in wanted:
         own = text_tasks(loaded, prompt, new)
         made = [task() for task in own.values()]
@@ -173,7 +181,7 @@ def batches(model: ModelHandle, length: int = 64, repeats: int = REPEATS) -> pd.
     for rows in BATCHES:
         own = step_tasks(loaded, n, rows)
         tasks |= {(mode, rows): own[mode] for mode in ("cache", "no cache")}
-    table = interleaved(tasks, repeats=repeats)
+    table = interleaved(tasks, repeats=rounds(loaded.facts, repeats))
     table[["mode", "batch"]] = table.pop("task").tolist()
     found = spread(table.astype({"batch": int}), ["mode", "batch"])
     return found.assign(length=n, tokens_per_second=found["batch"] / found["median"])

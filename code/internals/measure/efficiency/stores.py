@@ -17,7 +17,7 @@ import pandas as pd
 from internals import stats
 from internals.cache import measurement
 from internals.measure import effort
-from internals.measure.efficiency.clock import REPEATS, interleaved, spread
+from internals.measure.efficiency.clock import REPEATS, interleaved, rounds, spread
 from internals.measure.efficiency.speed import lengths, random_ids, step_tasks
 from internals.measure.windows import HELD_OUT, utf8_bytes, window_length, windows
 
@@ -173,7 +173,9 @@ def costs(model: ModelHandle, repeats: int = REPEATS) -> pd.DataFrame:
     held_bytes = {NOTHING: 0}
     for store in stores(loaded.facts.d_head):
         tasks[store.name], held_bytes[store.name] = _step_with(loaded, n, store)
-    found = spread(interleaved(tasks, repeats=repeats)).rename(columns={"task": "stored"})
+    found = spread(interleaved(tasks, repeats=rounds(loaded.facts, repeats))).rename(
+        columns={"task": "stored"}
+    )
     return found.assign(mib=[held_bytes[s] / 2**20 for s in found["stored"]], tokens=n)
 
 
