@@ -386,6 +386,7 @@ def test_every_part_is_timed_and_fewer_heads_are_scaled_up(handle, monkeypatch):
     }
     assert (1, 512) in heads
     assert (4, 64) in heads
+    assert [scaling.heads_timed(4, n) for n in (64, 512, 10_000)] == [4, 1, 1]
     assert (table["seconds"] > 0).all()
 
 

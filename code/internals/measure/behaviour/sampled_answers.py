@@ -27,8 +27,9 @@ LONGEST = 6
 _FILLERS = frozenset({"the", "a", "an", "some", "in", "to", "of", "on", "at"})
 _END = re.compile(r"[.!?;:\n]")
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-_PROMPT_TOKENS = 640
-"""Prompt tokens of a batch; each prompt may grow up to `SAMPLES` branches."""
+_PROMPT_TOKENS, _VOCAB = 640, 20_480
+"""Prompt tokens of a batch with a vocabulary of that size or less, fewer with a larger one: each
+prompt may grow up to `SAMPLES` branches, and each branch holds a distribution."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,9 @@ def sample_answers(
         return tokenizer.decode(list(ids), skip_special_tokens=True)
 
     found: list[Sampled | None] = [None] * len(prompts)
-    for number, group in enumerate(batches([len(p) for p in prompts], _PROMPT_TOKENS)):
+    size = loaded.facts.vocab_size_embedding
+    held = _PROMPT_TOKENS * min(_VOCAB, size) // size
+    for number, group in enumerate(batches([len(p) for p in prompts], held)):
         made = sample(
             loaded.model,
             [prompts[i] for i in group],

@@ -39,6 +39,11 @@ def lengths(crossover: float) -> list[int]:
     return found
 
 
+def heads_timed(n_heads: int, n: int) -> int:
+    """Heads whose scores and values are timed at ``n`` tokens; `HELD` has the reason."""
+    return max(1, min(n_heads, HELD // (4 * n * n)))
+
+
 @measurement(timing=True)
 def scaling(model: ModelHandle, repeats: int = REPEATS) -> pd.DataFrame:
     """Time of attention, of the MLP and of a whole block by length
@@ -54,7 +59,7 @@ def scaling(model: ModelHandle, repeats: int = REPEATS) -> pd.DataFrame:
     tasks: dict[Any, Callable[[], Any]] = {}
     factor: dict[Any, float] = {}
     for n in lengths(cost_of(facts).crossover):
-        heads = max(1, min(facts.n_heads, HELD // (4 * n * n)))
+        heads = heads_timed(facts.n_heads, n)
         q, k, v = (_random(loaded, 1, heads, n, facts.d_head) for _ in "qkv")
         own: dict[str, Callable[[], Any]] = {
             "scores and values, plain": partial(plain, q, k, v),
