@@ -174,6 +174,14 @@ def test_columns_get_readable_heads_and_formats():
         table(frame, formats={"gone": "share"})
 
 
+def test_p_values_of_a_column_are_bare_and_never_nothing():
+    import pandas as pd
+
+    rows = str(table(pd.DataFrame({"p": [0.0, 0.0004, 0.012, 0.9, None]}), formats={"p": "p"}))
+    cells = [line.strip("| \n") for line in rows.splitlines()[2:]]
+    assert cells == ["\\< 0.001", "\\< 0.001", "0.012", "0.900", "–"]
+
+
 # --- files and ledger -------------------------------------------------------------------------
 
 

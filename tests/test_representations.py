@@ -115,6 +115,13 @@ def test_the_best_of_many_is_compared_with_the_best_of_many():
     level, p = found.largest(list(noise))
     assert p > 2 * found.table["p"].min()
     assert level > found.table["null_high"].max()
+    assert (found.null.max(1) < level).mean() == pytest.approx(categories.BELOW, abs=0.003)
+
+
+def test_an_estimate_names_what_was_drawn():
+    row = pd.Series({"spearman": 0.2, "low": 0.1, "high": 0.3})
+    assert categories.estimate(row, 46, unit="countries").unit == "countries"
+    assert categories.estimate(row, 112).unit == "words"
 
 
 def test_a_difference_of_equal_tables_is_nothing_and_of_planted_ones_is_found():

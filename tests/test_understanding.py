@@ -268,6 +268,26 @@ def test_planted_scores_are_judged_pair_by_pair(handle):
     assert style.render(figures.pair_shares, summary).svg
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_other_wordings_lose_is_found_only_where_it_is_planted(lost):
+    """The family that comes in one wording alone is wrong throughout and must not count."""
+    found = minimal_pairs.items()
+    rng = np.random.default_rng(3)
+    bits = []
+    for item in found:
+        right = 0.5 if lost and item.family.endswith(minimal_pairs.REWORDED) else 0.9
+        right = 0.0 if item.family == "more and less" else right
+        for _ in range(2):
+            bits += [0.0, -1.0] if rng.random() < right else [-1.0, 0.0]
+    table = minimal_pairs.judged(found, np.array(bits)).assign(source="model")
+    gap = minimal_pairs.wording_gap(table)
+    assert (gap.low > 0) == lost
+    assert gap.high > 0
+    assert gap.n == 32
+    plain = table[~table["family"].str.endswith(minimal_pairs.REWORDED)]
+    assert minimal_pairs.wording_gap(plain) is None
+
+
 def test_a_pair_of_equal_sentences_is_refused(tmp_path):
     path = tmp_path / "pairs.yaml"
     entry = "{id: a, family: f, right: x, wrong: x, other_right: y, other_wrong: z}"

@@ -53,10 +53,11 @@ def table(
 ) -> Table:
     """Render ``frame`` (its index is left out).
 
-    ``formats``: per column a unit of `wording.number` ("share", "ms" …: values get it), a number
-    of decimals, or a function to text. ``names``: headings; by default ``entropy_bits`` becomes
-    "Entropy (bits)". ``code``: columns set in monospace (tokens). ``align``: "left", "right" or
-    "center"; numbers go right by default. Rows beyond ``max_rows`` are counted in a last row.
+    ``formats``: per column a unit of `wording.number` ("share", "ms" …: values get it; "p" prints
+    bare p-values), a number of decimals, or a function to text. ``names``: headings; by default
+    ``entropy_bits`` becomes "Entropy (bits)". ``code``: columns set in monospace (tokens).
+    ``align``: "left", "right" or "center"; numbers go right by default. Rows beyond ``max_rows``
+    are counted in a last row.
     """
     shown = frame if columns is None else frame.loc[:, list(columns)]
     _check_columns(shown, formats, names, align, dict.fromkeys(code))
@@ -225,7 +226,9 @@ def _numbers(column: pd.Series, how: Format | None) -> list[str]:
     """Numbers of one column with the same number of decimals, so that they can be compared."""
     unit, digits = _unit_and_digits(how)
     values = [None if pd.isna(v) else float(v) for v in column]
-    if digits is None and unit != "p":
+    if unit == "p":  # the head says that they are p-values
+        return [escape("–" if value is None else _bare_p(value)) for value in values]
+    if digits is None:
         digits = _common_decimals([v * wording.scale_of(unit) for v in values if v is not None])
     texts = []
     for value in values:
@@ -239,6 +242,11 @@ def _numbers(column: pd.Series, how: Format | None) -> list[str]:
         )
         texts.append(escape(text))
     return texts
+
+
+def _bare_p(p: float) -> str:
+    """``0.012`` or ``0.900``, all with three decimals; smaller ones are never that exact."""
+    return "< 0.001" if p < 0.001 else wording.fixed(p, 3)
 
 
 def _common_decimals(values: Sequence[float]) -> int | None:

@@ -31,6 +31,8 @@ FRAMES = ("They talked about the", "In the story there was the word", "Everybody
 COUNTRY_FRAMES = ("They talked about", "In the story there was the word", "Everybody knows")
 EVERYDAY, LANDS = "everyday words", "countries"
 SURFACE = ("frequency", "length", "spelling", "tokens")
+BELOW = 0.975
+"""Share of the shuffles whose best layer stays below ``null_high``."""
 
 
 def words(path: Path = CATEGORIES) -> pd.DataFrame:
@@ -196,8 +198,9 @@ def spelling(a: str, b: str) -> float:
     return 2 * len(first & second) / (len(first) + len(second))
 
 
-def estimate(row: pd.Series, n: int, kind: str = "spearman") -> stats.Estimate:
-    """A row of the table as an estimate over words; ``kind`` is spearman or partial."""
+def estimate(row: pd.Series, n: int, kind: str = "spearman", unit: str = "words") -> stats.Estimate:
+    """A row of the table as an estimate over words; ``kind`` is spearman or partial, ``unit``
+    names the words."""
     prefix = "" if kind == "spearman" else "partial_"
     low, high = float(row[f"{prefix}low"]), float(row[f"{prefix}high"])
-    return stats.Estimate(float(row[kind]), low, high, n, "words", "bootstrap over words")
+    return stats.Estimate(float(row[kind]), low, high, n, unit, f"bootstrap over {unit}")

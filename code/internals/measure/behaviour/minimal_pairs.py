@@ -171,6 +171,21 @@ def share(
     return stats.bootstrap_ci(part["right"], unit="items", method="percentile")
 
 
+def wording_gap(table: pd.DataFrame, source: str = "model") -> stats.Estimate | None:
+    """Share of pairs right in plain wordings minus that in new ones, over items.
+
+    Only families about meaning that come in both wordings count; None if there is none.
+    """
+    own = table[(table["source"] == source) & table["meaning"]]
+    new = own["family"].str.endswith(REWORDED)
+    kind = own["family"].str.removesuffix(f", {REWORDED}")
+    both = kind.isin(kind[new]) & kind.isin(kind[~new])
+    if not both.any():
+        return None
+    plain, other = (own.loc[both & part, "right"] for part in (~new, new))
+    return stats.difference(plain, other, unit="items")
+
+
 def against(table: pd.DataFrame, *, meaning: bool, source: str = "five-gram") -> stats.Estimate:
     """Share of pairs right of the model minus that of a control, item by item."""
     wide = table[table["meaning"] == meaning].pivot(index="id", columns="source", values="right")

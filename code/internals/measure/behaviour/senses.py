@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from internals.models import ModelHandle
 
 CHANCE = 1 / 3
-"""The nearest of three other sentences is the one of the same group, if groups mean nothing."""
+"""The nearest of three other sentences is the one of the same group, if sentences lie at random."""
 
 
 @measurement
