@@ -3,6 +3,7 @@ abilities that must be found, and toy models without them in which nothing may b
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from types import SimpleNamespace
@@ -323,6 +324,14 @@ def test_foresight_is_found_where_it_is_planted(handle, monkeypatch, ahead):
     assert found["noun"].to_numpy() == pytest.approx(6 / math.log(2))
     assert found["article"].to_numpy() == pytest.approx(2 * ahead / math.log(2))
     assert planning.shift(found, "article").n == 12
+
+
+def test_lists_that_do_not_fit_are_not_asked(handle):
+    loaded = handle.loaded()
+    short = dataclasses.replace(loaded, facts=dataclasses.replace(loaded.facts, context_length=8))
+    found = planning.foresight.uncached(SimpleNamespace(loaded=lambda: short), n=3)
+    assert len(found) == 0
+    assert planning.shift(found, "noun") is None
 
 
 def test_a_liking_that_goes_with_single_nouns_is_no_foresight():

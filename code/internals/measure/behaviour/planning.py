@@ -49,7 +49,7 @@ def foresight(model: ModelHandle, n: int = 50, seed: int = 0) -> pd.DataFrame:
     Columns: ``item``, ``vowel`` (the noun that would take “an”), ``article`` (how much the order of
     the nouns moves the log-odds of “an” against “a”, in bits; positive is towards the noun that
     comes first), ``noun`` (the same for the nouns themselves after “the”: without it there is
-    nothing to foresee).
+    nothing to foresee). Sets that do not fit into the context are left out.
     """
     from internals.measure.answers import answer_scores
 
@@ -59,13 +59,18 @@ def foresight(model: ModelHandle, n: int = 50, seed: int = 0) -> pd.DataFrame:
     def ids(text: str) -> list[int]:
         return list(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    pairs = []
-    chosen = sets(n, seed)
-    for who, vowel, consonant, third in chosen:
+    pairs, chosen = [], []
+    for who, vowel, consonant, third in sets(n, seed):
+        asked = []
         for first, second in ((vowel, consonant), (consonant, vowel)):
             text = FORM.format(who=who, first=first, second=second, third=third)
             for head, answers in ((text, ("an", "a")), (f"{text} the", (vowel, consonant))):
-                pairs += [([*start, *ids(head)], ids(f" {answer}")) for answer in answers]
+                asked += [([*start, *ids(head)], ids(f" {answer}")) for answer in answers]
+        if max(len(head) + len(answer) for head, answer in asked) <= loaded.facts.context_length:
+            pairs += asked
+            chosen.append(vowel)
+    if not chosen:
+        return pd.DataFrame(columns=["item", "vowel", "article", "noun"])
     bits = answer_scores(loaded.model, pairs)["log_prob"].to_numpy() / math.log(2)
     # Axes: set, order (vowel first, consonant first), question, answer.
     table = bits.reshape(len(chosen), 2, 2, 2)
@@ -74,15 +79,17 @@ def foresight(model: ModelHandle, n: int = 50, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "item": range(len(chosen)),
-            "vowel": [vowel for _, vowel, _, _ in chosen],
+            "vowel": chosen,
             "article": moved[:, 0],
             "noun": moved[:, 1],
         }
     )
 
 
-def shift(table: pd.DataFrame, column: str) -> stats.Estimate:
-    """Mean of ``article`` or ``noun`` in bits, over the nouns with a vowel."""
+def shift(table: pd.DataFrame, column: str) -> stats.Estimate | None:
+    """Mean of ``article`` or ``noun`` in bits, over the nouns with a vowel; None without rows."""
+    if len(table) == 0:
+        return None
     return stats.bootstrap_ci(
         table[column].to_numpy(),
         clusters=table["vowel"].to_numpy(),
