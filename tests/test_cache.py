@@ -174,7 +174,12 @@ def test_two_builds_at_once_compute_once(lab):
 def test_a_build_that_is_interrupted_leaves_no_half_entry(lab):
     lab.edit("helper.py", "return 10", "import time; print('busy', flush=True); time.sleep(30)")
     process = subprocess.Popen(
-        lab.command(), env=lab.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        lab.command(),
+        env=lab.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A suite that runs in the background would hand down that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
