@@ -123,10 +123,15 @@ def rank_buckets(table: pd.DataFrame, vocab: int) -> pd.DataFrame:
     return found.rename_axis("bucket").reset_index()
 
 
+FEWEST_KEPT = 30
+"""True tokens with a probability above zero from which their mean surprisal is told."""
+
+
 def map_summary(table: pd.DataFrame) -> pd.DataFrame:
     """One row a normalisation: ``map``, ``n`` positions, ``undefined`` (share of positions without
     a distribution), ``lost`` (share whose true token gets nothing: exactly 0 or undefined) with
-    ``lost_low``, ``lost_high``, ``bits`` (mean surprisal of the others), ``top_mass``, ``gap`` (top
+    ``lost_low``, ``lost_high``, ``bits`` (mean surprisal of the others; NaN for fewer than
+    `FEWEST_KEPT`), ``top_mass``, ``gap`` (top
     mass minus accuracy: confidence too high is positive), ``error`` (expected calibration error of
     the first choice). Intervals resample documents."""
     rows = []
@@ -143,7 +148,7 @@ def map_summary(table: pd.DataFrame) -> pd.DataFrame:
                 "lost": share.value,
                 "lost_low": share.low,
                 "lost_high": share.high,
-                "bits": float(-np.log2(kept).mean()) if len(kept) else np.nan,
+                "bits": float(-np.log2(kept).mean()) if len(kept) >= FEWEST_KEPT else np.nan,
                 "top_mass": float(top.mean()),
                 "gap": float(top.mean() - part["correct"].mean()),
                 "error": calibration_error(top, part["correct"]),
