@@ -357,6 +357,7 @@ def test_a_failed_cell_names_chapter_cell_and_error(tmp_path):
     [
         ("nothing", r"one\.qmd:6: the inline value “nothing” failed: NameErr"),
         ("1 +", r"one\.qmd:6: the inline value “1 \+” failed: SyntaxErr"),
+        ("(yield)", r"one\.qmd:6: the inline value “\(yield\)” failed: SyntaxErr"),
         ("1 / 0", r"one\.qmd:6: the inline value “1 / 0” failed: ZeroDivisionErr"),
     ],
 )

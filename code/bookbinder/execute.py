@@ -158,7 +158,7 @@ def _inline(kernel: Kernel, prose: Markdown) -> list[str]:
         return []
     for match in found:
         try:
-            ast.parse(match[1], mode="eval")
+            compile(match[1], "inline", "eval", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         except SyntaxError as error:
             raise _inline_error(match, prose, "SyntaxError", error.msg) from None
     lines = [f"    _bb_shown.append(_bb_inline(({match[1]})))" for match in found]

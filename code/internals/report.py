@@ -123,7 +123,7 @@ def side_by_side(handle: ModelHandle) -> int:
     """Chapters to execute at a time: two, if each kernel can have a core and the weights.
 
     A model of more than ``_SMALL`` bytes keeps all cores busy by itself: a second kernel would
-    double the memory and save no time.
+    double the memory and save little time.
     """
     import psutil
 

@@ -21,7 +21,7 @@ from internals.measure.capability import start_ids
 from internals.measure.windows import HELD_OUT, documents
 
 if TYPE_CHECKING:
-    from internals.models import LoadedModel, ModelHandle
+    from internals.models import LoadedModel, ModelFacts, ModelHandle
 
 OPENINGS = inputs.PROMPTS / "openings.yaml"
 SEEDS, NEW_TOKENS = 10, 32
@@ -53,6 +53,11 @@ def family(setting: str) -> str:
     return names.get(setting.split()[0], setting)
 
 
+def grid(facts: ModelFacts) -> tuple[int, int]:
+    """Openings, and seeds of each, for this model; human text has as many pieces."""
+    return effort.units(facts, 24, least=10), effort.units(facts, SEEDS, least=4)
+
+
 @measurement
 def samples(model: ModelHandle, openings: Path = OPENINGS, seed: int = 0) -> pd.DataFrame:
     """Continuations under every setting
@@ -64,8 +69,8 @@ def samples(model: ModelHandle, openings: Path = OPENINGS, seed: int = 0) -> pd.
     from internals.generation.generate import generate
 
     loaded = model.loaded()
-    chosen = inputs.openings(openings)[: effort.units(loaded.facts, 24, least=10)]
-    n_seeds = effort.units(loaded.facts, SEEDS, least=4)
+    n_openings, n_seeds = grid(loaded.facts)
+    chosen = inputs.openings(openings)[:n_openings]
     start = start_ids(loaded)
     prompts = {o.id: [*start, *token_ids(loaded, o.text)] for o in chosen}
     n_new = min(NEW_TOKENS, loaded.facts.context_length - max(map(len, prompts.values())))
@@ -150,8 +155,7 @@ def human(model: ModelHandle, n_new: int = NEW_TOKENS) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     heads: list[list[int]] = []
     head = 10
-    wanted = effort.units(loaded.facts, 24, least=10)
-    n_seeds = effort.units(loaded.facts, SEEDS, least=4)
+    wanted, n_seeds = grid(loaded.facts)
     n_new = min(n_new, loaded.facts.context_length - head - 1)
     for number, text in enumerate(documents(("stories",))):
         ids = token_ids(loaded, text)
