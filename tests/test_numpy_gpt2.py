@@ -55,6 +55,24 @@ def test_every_layer_agrees_with_the_library(pair):
     np.testing.assert_allclose(logits, expected, atol=1e-3)
 
 
+def test_the_other_name_of_its_activation_means_the_same(tmp_path):
+    torch.manual_seed(1)
+    other = GPT2Config(
+        vocab_size=64,
+        n_positions=24,
+        n_embd=32,
+        n_layer=1,
+        n_head=4,
+        activation_function="gelu_pytorch_tanh",
+    )
+    model = GPT2LMHeadModel(other).eval()
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        expected = model(torch.tensor([IDS])).logits[0].numpy()
+    logits, _ = small.forward(IDS, small.load_weights(tmp_path))
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("cut", [1, 4, 8])
 def test_a_cache_changes_nothing_but_the_work(pair, cut):
     _, weights = pair

@@ -68,9 +68,9 @@ class Cache:
         return self.keys[layer], self.values[layer]
 
 
-_USUAL = {"activation_function": "gelu_new", "scale_attn_weights": True} | {
-    "scale_attn_by_inverse_layer_idx": False
-}
+_GELU = ("gelu_new", "gelu_pytorch_tanh")  # two names of one function
+_USUAL = {"activation_function": _GELU, "scale_attn_weights": (True,)}
+_USUAL |= {"scale_attn_by_inverse_layer_idx": (False,)}
 
 
 def load_weights(folder: Path) -> Weights:
@@ -86,9 +86,9 @@ def load_weights(folder: Path) -> Weights:
             "GPT-2 only."
         )
     for name, usual in _USUAL.items():
-        if config.get(name, usual) != usual:
-            what = f"{folder.name} uses {config[name]} for {name}"
-            raise NotGPT2Error(f"{what}; the NumPy transformer knows GPT-2's own {usual} only.")
+        if config.get(name, usual[0]) not in usual:
+            what = f"{folder.name} uses {config[name]} for {name}; the NumPy transformer knows"
+            raise NotGPT2Error(f"{what} GPT-2's own {usual[0]} only.")
     return Weights(
         tensors=_read_tensors(folder / "model.safetensors"),
         n_layers=config["n_layer"],

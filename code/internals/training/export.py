@@ -153,9 +153,9 @@ Generated text is made by `internals.training` from tables in `data/facts/`.
 ## Recipe
 
 Muon for the matrices of the blocks, AdamW for the rest; {rounds[0].batch_tokens} tokens a step;
-bfloat16 autocast. Windows of {rounds[0].window} tokens at random positions, then of
-{rounds[0].last_window}. Every round is one pass with a linear warm-up and decay to zero, and starts
-from the weights that the round before it left:
+bfloat16 autocast where the processor has it. Windows of {rounds[0].window} tokens at random
+positions, then of {rounds[0].last_window}. Every round is one pass with a linear warm-up and
+decay to zero, and starts from the weights that the round before it stored in bfloat16:
 
 | round | peak rate, Muon | peak rate, AdamW | share of the pass with long windows |
 | ---: | ---: | ---: | ---: |
