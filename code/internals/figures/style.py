@@ -163,15 +163,30 @@ def render(
     """Draw ``draw(*tables, **options)`` under one theme; equal input gives equal bytes."""
     with theme(mode) as colours:
         fig = draw(*tables, **options)
-        vector = io.StringIO()
-        # No date and no program name: the same figure is the same file.
-        nothing = {"Date": None, "Creator": None}
-        fig.savefig(vector, format="svg", facecolor="none", metadata=nothing)
+        vector = _vector(fig)
         png = _raster(fig, colours.paper) if mode == "light" else None
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close(fig)  # pyplot would keep a figure of its own for ever
-    svg = vector.getvalue()
-    return Picture(mode, svg[svg.index("<svg") :], png)
+    return Picture(mode, vector[vector.index("<svg") :], png)
+
+
+def _vector(fig: Figure) -> str:
+    """The figure as SVG on no paper, laid out here and drawn once.
+
+    `Figure.savefig` would draw it a second time, unseen, to lay it out.
+    """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    canvas = FigureCanvasSVG(fig)
+    fig.set_dpi(72)  # letters are measured as this canvas writes them
+    if engine := fig.get_layout_engine():
+        engine.execute(fig)
+        fig.set_layout_engine("none")
+    fig.set_facecolor("none")
+    vector = io.StringIO()
+    # No date and no program name: the same figure is the same file.
+    canvas.print_svg(vector, metadata={"Date": None, "Creator": None})
+    return vector.getvalue()
 
 
 def _raster(fig: Figure, paper: str) -> bytes:
@@ -183,7 +198,6 @@ def _raster(fig: Figure, paper: str) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    fig.set_layout_engine("none")
     fig.set_facecolor(paper)
     if matplotlib.rcParams["savefig.dpi"] != "figure":
         fig.set_dpi(matplotlib.rcParams["savefig.dpi"])

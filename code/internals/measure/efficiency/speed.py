@@ -42,7 +42,7 @@ def timed_texts(facts: ModelFacts) -> list[tuple[int, int]]:
     prompt, and a few tokens after a prompt of an eighth of the context; shorter for a large
     model."""
     context = facts.context_length
-    few, more = (8, 24) if large(facts) else (16, 40)
+    few, more = (8, 24) if large(facts) else (16, 32)
     wanted = ((8, few), (8, more), (min(context, LONGEST) // 8, few))
     return sorted({(p, min(new, context - p)) for p, new in wanted})
 
