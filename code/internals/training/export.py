@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -94,31 +95,29 @@ def held_out_excerpt(dataset: Path) -> pd.DataFrame:
     return chosen[["kind", "source", "licence", "text"]].reset_index(drop=True)
 
 
+def _rows(rows: Iterable[Iterable[object]]) -> str:
+    """Lines of a Markdown table."""
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+
+
 def card(
     name: str, model: Any, meta: dict[str, Any], log: pd.DataFrame, cost: dict[str, Any]
 ) -> str:
     """The model card: front matter, data, recipe, cost, evaluation, limits."""
     last = log.iloc[-1]
-    kinds = "\n".join(
-        f"| {kind} | {row['tokens']:,} | {row['bytes']:,} |"
-        for kind, row in meta["train"]["by_kind"].items()
-    )
-    held = "\n".join(
-        f"| {kind} | {last[f'{kind}_bits_per_byte']:.3f} |"
-        for kind in meta["heldout"]["by_kind"]
-        if f"{kind}_bits_per_byte" in last
-    )
+    by_kind = meta["train"]["by_kind"].items()
+    kinds = _rows((kind, f"{row['tokens']:,}", f"{row['bytes']:,}") for kind, row in by_kind)
+    losses = {kind: f"{kind}_bits_per_byte" for kind in meta["heldout"]["by_kind"]}
+    held = _rows((kind, f"{last[c]:.3f}") for kind, c in losses.items() if c in last)
     levels = sorted(
         int(c.rsplit("_", 1)[1]) for c in log.columns if c.startswith("recall_trained_")
     )
-    recall = "\n".join(
-        f"| {n} | {last[f'recall_trained_{n}']:.2f} | {last[f'recall_heldout_{n}']:.2f} |"
-        for n in levels
-    )
+    wordings = ("trained", "heldout")
+    recall = _rows((n, *(f"{last[f'recall_{w}_{n}']:.2f}" for w in wordings)) for n in levels)
     rounds = ROUNDS[: int(log["round"].max())]
     passes = "once" if len(rounds) == 1 else f"{len(rounds)} times, in another order each time"
-    recipes = "\n".join(
-        f"| {i} | {r.muon_lr} | {r.adam_lr} | {r.last_share:.0%} |" for i, r in enumerate(rounds, 1)
+    recipes = _rows(
+        (i, r.muon_lr, r.adam_lr, f"{r.last_share:.0%}") for i, r in enumerate(rounds, start=1)
     )
     n = sum(p.numel() for p in model.parameters())
     return f"""---
