@@ -215,6 +215,21 @@ def test_costs_are_taken_against_the_control_of_the_same_sentence():
     assert edits.dearer(table).tolist() == [True]
 
 
+def test_the_cost_beyond_the_control_leaves_out_what_changed_letters_cost():
+    control = writings.CONTROLS[writings.ALL]
+    table = pd.DataFrame(
+        [
+            (0, control, "control", "", 1.0),
+            (1, control, "control", "", 3.0),
+            (0, "upper case", "case", control, 1.25),
+            (1, "upper case", "case", control, 2.0),
+            (1, "split in two", "same bytes", "", 0.5),
+        ],
+        columns=["sentence", "edit", "family", "control", "change"],
+    )
+    assert edits.beyond_control(table).tolist() == [0.25, -1.0, 0.5]
+
+
 def test_an_interval_that_excludes_zero_is_not_enough_among_many_edits():
     """Planted: of many edits without an effect the luckiest one has such an interval."""
     rng = np.random.default_rng(3)
@@ -398,6 +413,16 @@ def test_the_indicator_finds_planted_untrained_rows():
     assert set(order[: len(hidden)]) == hidden
 
 
+def test_only_rows_that_were_left_near_one_point_lie_together():
+    rows, ids = planted_weights()
+    others = [i for i in range(len(rows)) if i not in set(ids)]
+    left = undertrained.together(rows, ids[:8].tolist(), others)
+    assert left.low > 0.99
+    assert left.n == 8
+    noise = undertrained.together(rows, others[:40], others[40:])
+    assert noise.value == pytest.approx(0.5, abs=0.15)
+
+
 def test_without_impossible_tokens_or_ties_the_norm_is_taken():
     rows, ids = planted_weights()
     small = rows.copy()
@@ -425,6 +450,9 @@ def test_kinds_tell_bytes_that_occur_nowhere_and_rows_without_a_token():
         for i in impossible["id"]:
             with pytest.raises(UnicodeDecodeError):
                 (token_bytes(tokenizer, i) + b"\x80").decode()
+        unprinted = table[table["kind"] == undertrained.CONTROL_CHARACTER]
+        found = {token_bytes(tokenizer, i) for i in unprinted["id"]}
+        assert found == {bytes([i]) for i in (*range(32), 127) if chr(i) not in "\t\n\r"}
 
 
 def test_controls_have_the_length_of_their_suspects_and_are_used_once():
@@ -491,6 +519,8 @@ def test_planted_untrained_tokens_are_verified_and_a_random_twin_has_none(handle
     assert planted_result.halved["control"].value == 0
     assert planted_result.gap.low > 0.9 or planted_result.gap.value == 1
     assert planted_result.p_value < 1e-4
+    assert planted_result.able
+    assert not twin.able
     assert not twin.gap.low > 0
     assert twin.recognised["control"].value < 0.2
 
@@ -501,6 +531,8 @@ def test_noise_makes_as_many_tokens_likelier_as_less_likely():
     tokens = pd.DataFrame({"group": groups, "pair": [*range(400), *range(400)]})
     tokens = tokens.assign(prob=0.0, gain_bits=rng.normal(0, 1.5, 800), occurs=True)
     found = undertrained.verify(tokens)
+    one_hit = tokens.assign(prob=[*[0.0] * 799, 1.0])
+    assert not undertrained.verify(one_hit).able
     for group in set(groups):
         up, down = found.recognised[group], found.halved[group]
         assert up.value > 0.1
@@ -522,6 +554,8 @@ def test_the_whole_measurement_runs_for_every_kind_of_vocabulary(handle):
     assert found.indicator == (
         undertrained.COSINE if handle.loaded().facts.tied_embeddings else undertrained.NORM
     )
+    by_distance = found.indicator == undertrained.COSINE
+    assert (found.together is not None) == (found.farthest is not None) == by_distance
     listed = undertrained.examples(found.tokens, 5)
     assert len(listed) == 5
     assert figures.recognition(found.tokens, found.indicator, 1.0).axes

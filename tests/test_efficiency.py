@@ -100,7 +100,7 @@ def test_the_prediction_is_the_roofline_plus_the_fixed_cost(handle):
         {
             "mode": ["cache", "cache", "no cache"],
             "length": [8, 64, 64],
-            "median": [1000.0, 1000.0, 2000.0],
+            "median": [1000.0, 2000.0, 3000.0],
         }
     )
     slow = operations.Machine(operations=1e30, bandwidth=1e3, threads=1)

@@ -129,6 +129,29 @@ def test_no_digit_is_finer_than_the_interval(x, half):
     assert decimals <= max(0, -math.floor(math.log10(half)) + 1)
 
 
+@pytest.mark.parametrize(
+    ("interval", "options", "text"),
+    [
+        ((-0.792, -0.004), {}, "[\u22120.8, \u22120.004]"),
+        ((-0.0044, 0.083), {}, "[\u22120.004, 0.08]"),
+        ((0.0, 0.11), {}, "[0.00, 0.11]"),
+        ((-1e-17, 0.8), {}, "[0.0, 0.8]"),  # a rounding error is no side
+        ((0.5004, 0.61), {"unit": "share", "reference": 0.5}, "[50.04, 61]%"),
+        ((0.5004, 0.61), {"unit": "share"}, "[50, 61]%"),
+        ((-0.31, 0.002), {"digits": 1}, "[\u22120.3, 0.002]"),
+    ],
+)
+def test_no_bound_looks_equal_to_no_difference(interval, options, text):
+    assert wording.interval_text(interval, **options) == text
+
+
+def test_a_claim_knows_its_value_of_no_difference():
+    made = claim(value=0.56, interval=(0.5004, 0.61), unit="share", reference=0.5)
+    assert made.interval_text == "[50.04, 61]%"
+    assert "[50.04, 61]" in made.full_text
+    assert made.word("above", "below", "not clear of") == "above"
+
+
 @given(st.floats(-1e9, 1e9))
 def test_minus_zero_is_never_printed(x):
     text = wording.number(x)

@@ -257,8 +257,9 @@ def below_p(p):
     return rule
 
 
-def answers(correct, n=60):
+def answers(correct, n=60, mass=1.0):
     table = pd.DataFrame({"fact_id": range(n), "confidence": 0.95, "correct": correct})
+    table["mass"] = mass
     return [(answers_by_exposure.answers, table)]
 
 
@@ -306,19 +307,21 @@ def premiums():
     return [(measured.premiums, table)]
 
 
-def spelt():
-    words = pd.DataFrame({"bits": [3.0, 4.0, 5.0, 6.0, 7.0]})
-    words["corrected_bits"] = words["bits"]
-    return [(surprisal.surprisal, SimpleNamespace(applies=True, words=words))]
+def spelt(bits=0.0):
+    return [(surprisal.by_document, pd.DataFrame({"correction_bits": [bits] * 9}))]
 
 
-def blanks():
-    table = pd.DataFrame({"moved": [0.2] * 20})
-    return [(one_prompt.blank_effect, table)]
+def much_alike(n=60, vocab=50):
+    """Prompts that differ a little: the first token has 0.45 to 0.55."""
+    p = torch.linspace(0.45, 0.55, n, dtype=torch.float64)
+    others = ((1 - p) / (vocab - 1))[:, None].expand(n, vocab - 1)
+    return torch.cat([p[:, None], others], 1).log()
 
 
 def nuclei(size):
-    return [(choices.nuclei, pd.DataFrame({"size": [size] * 20}))]
+    """As the library cuts them at forty tokens."""
+    table = pd.DataFrame({"by_default": [min(size, 40)] * 20, "switched_off": size})
+    return [(choices.nuclei, table)]
 
 
 def squared():
@@ -397,7 +400,7 @@ CONTROLS = {
     "the-best-tokens-make-the-best-text": lambda m: m(given=beams()),
     "a-seed-fixes-the-text": lambda m: m(sampler=GREEDY),
     "sampling-takes-the-favourite": lambda m: m(prompt_logits=one_hot()),
-    "one-prompt-shows-it": lambda m: m(given=blanks()),
+    "one-prompt-shows-it": lambda m: m(prompt_logits=much_alike()),
     "tokens-are-independent": lambda m: m(
         given=scored(np.random.default_rng(3).exponential(size=2000))
     ),
@@ -435,7 +438,7 @@ def reused(tiny_folder):
     tokenizer, odd = byte_level_bpe(), np.arange(60) % 2 == 1
     clustered = np.random.default_rng(3).exponential(size=2000) + np.arange(2000) % 20
     rates = rivals()[1][1].assign(value=[9.0, 3.0, 1.0])
-    normal, words = normal_features()[0][1].features, spelt()[0][1].words
+    normal = normal_features()[0][1].features
     tables = [
         (measured.fuzz, coverage.fuzz(tokenizer, 5)),
         (measured.case_forms, casing.case_table(tokenizer, ["cat", "dog", "the"])),
@@ -445,11 +448,10 @@ def reused(tiny_folder):
         (one_prompt.map_properties, maps()[0][1].assign(undefined=0, shift_change=0.0)),
         (temperature.sweep, swept()[0][1].eval("entropy_bits = temperature")),
         (positions.positions, scored(clustered)[0][1].assign(top_prob=0.5)),
-        (surprisal.surprisal, SimpleNamespace(applies=True, words=words.eval("bits = bits + 1"))),
         (norm_outputs.norm_outputs, SimpleNamespace(features=normal.assign(mean=2.0))),
         (operations.counted, pd.DataFrame({"n": [4, 48], "counter": [4, 50]})),
         (choices.beams, beams()[0][1].assign(beam_bits=7.0, greedy_loops=True)),
-        *[*answers(odd), rivals()[0], (measured.rival_rates, rates), *nuclei(60)],
+        *[*answers(odd), rivals()[0], (measured.rival_rates, rates), *nuclei(60), *spelt(1.0)],
         *[*same_either_way(largest=1e-5), (memory.held, held)],
     ]
     return tables
@@ -461,8 +463,11 @@ def test_every_refutation_refutes_where_its_sentence_is_wrong(lab_of, reused):
         lab_of("gpt2", given=reused, prompts=FEW, attributions=[Attribution(sink, effect)] * 5),
         lab_of("llama", given=reused, prompts=FEW),
     ]
-    peaked = REGISTER["every-head-looks-everywhere"].test(run_with(lab_of, attentions=one_token))
-    found = [{"every-head-looks-everywhere": peaked}, *map(all_findings, labs)]
+    apart = {
+        "every-head-looks-everywhere": run_with(lab_of, attentions=one_token),
+        "one-prompt-shows-it": lab_of(prompt_logits=torch.cat([one_hot(), even()])),
+    }
+    found = [{n: REGISTER[n].test(lab)} for n, lab in apart.items()] + [*map(all_findings, labs)]
     never = [n for n in REGISTER if all(f[n].verdict != "refuted" for f in found if n in f)]
     assert never == []
 
@@ -524,6 +529,88 @@ def test_the_cache_knows_every_file_that_a_reused_measurement_reads(lab_of, monk
     assert read <= set(map(str, whole.INPUTS))
 
 
+# --- what a verdict must not rest on -------------------------------------------------------------
+
+
+def verdict(name, lab):
+    return REGISTER[name].test(lab).verdict
+
+
+def test_a_share_among_unlikely_candidates_makes_no_answer_sure(lab_of):
+    odd = np.arange(60) % 2 == 1
+    assert verdict("sure-means-true", lab_of(given=answers(odd))) == "refuted"
+    unlikely = REGISTER["sure-means-true"].test(lab_of(given=answers(odd, mass=1e-4)))
+    assert unlikely.verdict == "does not apply"
+    assert "at least 50% for 0 of 60 facts" in unlikely.outcome
+
+
+def test_a_model_with_one_favourite_agrees_with_itself_by_chance(lab_of):
+    """An earlier layer that always says the favourite knows nothing of the final choices."""
+    lab = lab_of()
+    final = torch.zeros_like(lab.run.logits)
+    final[..., 7] = 1.0
+    final[:, ::4, 8] = 2.0  # the other choices: at every fourth position, in all documents
+    states = [torch.zeros_like(state) for state in lab.run.states]
+    norm, head = families.final_norm(lab.model), families.unembedding(lab.model)
+    with torch.no_grad():
+        norm.bias.zero_()[0] = 1.0
+        head.weight.zero_()[7, 0] = 1.0  # a state of zeros is read as token 7
+    lab = replace(lab)
+    lab.__dict__["run"] = Run(final, states, [])
+    found = REGISTER["only-the-last-layer-knows"].test(lab)
+    assert found.value == pytest.approx(0.75, abs=0.02)
+    assert found.verdict == "holds here"
+    assert found.predicted[1] == pytest.approx(0.8, abs=0.02)
+
+
+def test_one_focused_head_among_even_ones_refutes_that_every_head_looks_everywhere(lab_of):
+    def one_of_them(attentions):
+        even, peaked = uniform(attentions), one_token(attentions)
+        first = torch.cat([peaked[0][:, :1], even[0][:, 1:]], 1)
+        return [first, *even[1:]]
+
+    lab = run_with(lab_of, attentions=one_of_them)
+    found = REGISTER["every-head-looks-everywhere"].test(lab)
+    assert (found.verdict, found.value) == ("refuted", 0.0)
+    assert found.outcome.endswith("the least focused one > 99.9%.")
+
+
+def test_more_attention_for_the_first_token_must_be_shown(lab_of):
+    rows = [(0.3, 0.9), (0.2, 0.0), (0.28, 0.1), (0.24, 0.0), (0.26, 0.2)]
+    pairs = [
+        Attribution(*(np.array([first, *[(1 - first) / 3] * 3]) for first in row)) for row in rows
+    ]
+    lab = lab_of(attributions=pairs)  # 25.6 percent of the attention, of four tokens
+    found = REGISTER["the-first-token-matters-most"].test(lab)
+    assert found.verdict == "does not apply"
+    assert "25.6%" in found.outcome
+    assert "25.0%" in found.outcome
+
+
+def test_a_cache_that_drops_old_tokens_still_shows_its_two_vectors(lab_of, tiny_folder):
+    held = memory.held.uncached(open_model(str(tiny_folder("gpt2"))))
+    short = held.table["bytes"].where(held.table["tokens"] < 32, held.table["bytes"] // 4)
+    lab = lab_of(given=[(memory.held, replace(held, table=held.table.assign(bytes=short)))])
+    assert REGISTER["the-cache-holds-queries"].test(lab).value == 2
+
+
+def test_nothing_that_is_added_has_no_direction(lab_of):
+    found = REGISTER["positions-are-sines"].test(lab_of("llama"))
+    assert found.verdict == "refuted"
+    assert found.outcome.startswith("Nothing is added")
+    assert "cosine" in REGISTER["positions-are-sines"].test(lab_of()).outcome
+
+
+def test_tokens_that_go_together_count_as_fewer(lab_of):
+    rng, document = np.random.default_rng(3), np.arange(2000) % 20
+    together = scored(rng.exponential(size=2000) + document)
+    found = REGISTER["tokens-are-independent"].test(lab_of(given=together))
+    assert "so the 2,000 tokens count as about " in found.outcome
+    alone = scored(rng.exponential(size=2000))
+    found = REGISTER["tokens-are-independent"].test(lab_of(given=alone))
+    assert "count as" not in found.outcome
+
+
 # --- the record and the page --------------------------------------------------------------------
 
 
@@ -535,7 +622,11 @@ def test_a_sentence_is_refuted_only_outside_of_its_prediction():
     assert exact(math.nan, 0.0, "", n=3, n_unit="x").verdict == "does not apply"
     assert estimated(wilson(9, 10), 1.0, "").verdict == "refuted"  # one counterexample in ten
     assert estimated(wilson(10, 10), 1.0, "").verdict == "holds here"
-    assert estimated(wilson(4, 10), (0.5, 1.0), "").verdict == "holds here"  # the interval reaches
+    assert estimated(wilson(4, 10), (0.5, 1.0), "").verdict == "not decided"  # the interval reaches
+    assert estimated(wilson(6, 10), (0.5, 1.0), "").verdict == "not decided"
+    assert estimated(wilson(99, 100), (0.5, 1.0), "").verdict == "holds here"
+    zero = Finding(0.1, (0.0, 0.0), "", 9, "x", interval=(-0.1, 0.3))
+    assert zero.verdict == "not decided"
 
 
 def test_a_docstring_without_both_sentences_is_refused():
@@ -558,19 +649,27 @@ def test_a_refutation_is_short_and_its_sentences_are_whole(entry):
 
 
 def test_the_page_tells_every_verdict_and_the_expectation():
-    entries = dict(list(REGISTER.items())[:3])
+    entries = dict(list(REGISTER.items())[:4])
     chosen = [
         exact(0.25, 1.0, "{value} of {n} are so.", n=8, n_unit="words", unit="share"),
         estimated(wilson(8, 8, unit="words"), 1.0, "{value} of {n} are so.", unit="share"),
         does_not_apply("There are no words."),
+        estimated(wilson(4, 9, unit="words"), (0.5, 1.0), "{value} of {n} are.", unit="share"),
     ]
     table = pd.DataFrame([whole.as_row(i, f) for i, f in zip(entries, chosen, strict=True)])
     report = SimpleNamespace(claim=lambda id, sentence, **k: make_claim(id, "lab", sentence, **k))
     claims = mistakes.claims(report, table, entries)
     theme = next(iter(entries.values())).theme
     page = mistakes.rows(table, claims, entries, theme).markdown
-    assert [c.verdict for c in claims.values()] == ["supported", "not supported", "not applicable"]
-    for text in ("25.0%", "[refuted]", "[holds here]", "[does not apply]", "expects 100%"):
+    no, none = "not supported", "not applicable"
+    assert [c.verdict for c in claims.values()] == ["supported", no, none, no]
+    for text in (
+        "25.0%",
+        "[refuted]{.verdict .supported}",
+        "[holds here]{.verdict .not-supported}",
+    ):
+        assert text in page
+    for text in ("expects 100%", "[does not apply]{.verdict .not-applicable}", "[not decided]"):
         assert text in page
     first = claims[next(iter(entries))]
     assert first.sentence.endswith("is wrong here: 25.0% of 8\u00a0words are so.")
@@ -583,6 +682,9 @@ def test_expectations_are_told_without_superfluous_digits():
     assert mistakes.predicted(*more_than(0.01), "") == "more than 0.01"
     assert mistakes.predicted(0.0, 0.01, "points") == "0 to 1\u00a0percentage point"
     assert mistakes.predicted(2097152.0, 2097152.0, "") == "2,097,152"
+    assert mistakes.predicted(0.839779, 1.18581, "") == "0.84 to 1.19"
+    assert mistakes.predicted(*more_than(1e-5), "") == "more than 1\u00a0×\u00a010⁻⁵"
+    assert mistakes.predicted(0.999, 1.0, "") == "0.999 to 1"
 
 
 def test_names_of_options_are_set_as_code_and_nothing_else_is_markup():

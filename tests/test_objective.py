@@ -295,6 +295,32 @@ def test_a_predictor_of_text_pays_for_it(tmp_path, monkeypatch):
     assert embers.cost(found.iloc[:0], embers.CONTRASTS[0]) is None
 
 
+def copied(prior_sentence, prior_shuffled, bits_sentence, bits_shuffled):
+    """Rows of sentences and shuffled words as `embers.embers` gives them."""
+    sides = (
+        ("copy sentence", prior_sentence, bits_sentence),
+        ("copy shuffled", prior_shuffled, bits_shuffled),
+    )
+    return pd.concat(
+        pd.DataFrame(
+            {"condition": name, "item": range(len(bits)), "bits": bits, "prior_bits": prior}
+        )
+        for name, prior, bits in sides
+    )
+
+
+def test_a_dose_is_more_than_the_mean_cost_of_shuffling():
+    rng = np.random.default_rng(0)
+    sentence, order, noise = rng.normal(5, 1, 60), rng.normal(3, 1, 60), rng.normal(3, 1, 60)
+    # Shuffling costs in both columns, but not where it is the more improbable.
+    table = copied(sentence, sentence + order, sentence, sentence + noise)
+    found = embers.dose(table)
+    assert found.low < 0 < found.high
+    table = copied(sentence, sentence + order, sentence, sentence + order / 2)
+    assert embers.dose(table).value == pytest.approx(1)
+    assert embers.dose(copied(sentence, sentence + order, sentence, sentence)) is None
+
+
 def test_what_does_not_fit_the_context_is_left_out(handle):
     """The tiny model holds 64 tokens, fewer than the rows of words need."""
     table = embers.embers.uncached(handle, n=10)

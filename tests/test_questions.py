@@ -459,6 +459,15 @@ def test_a_habit_cancels_and_length_is_taken_out():
     assert tricks.moved(habit[:0]) is None
 
 
+def test_totals_tell_the_families_that_a_mean_comes_from():
+    table = pd.DataFrame({"family": ["a", "a", "b", "b"], "source": ["x", "x", "x", "y"]})
+    found = tricks.totals_by_family(table, pd.Series([True, False, True, True]))
+    assert found["total"].to_dict() == {"a (x)": 1, "b (x)": 1, "b (y)": 1}
+    found = tricks.totals_by_family(table, pd.Series([0.0, 1.0, 4.0, -2.0]))
+    assert found.index.tolist() == ["b (x)", "a (x)", "b (y)"]
+    assert found["pairs"].tolist() == [1, 2, 1]
+
+
 def test_a_small_context_leaves_out_what_does_not_fit(tiny):
     table = tricks.tricks.uncached(tiny, samples=2)
     limit = tiny.loaded().facts.context_length

@@ -71,7 +71,7 @@ class Claim:
         """``[low, high]``; a dash where there is none."""
         if self.value is None:
             return wording.MISSING
-        return wording.interval_text(self.interval, unit=self.unit)
+        return wording.interval_text(self.interval, unit=self.unit, reference=self.reference)
 
     @property
     def n_text(self) -> str:
@@ -85,7 +85,9 @@ class Claim:
         """Value, interval and n in one phrase: ``0.12 bits [0.01, 0.20] (40 prompts)``."""
         if self.interval is None or self.value is None:
             return f"{self.value_text} ({self.n_text})"
-        bare = wording.interval_text(self.interval, unit=self.unit, with_its_unit=False)
+        bare = wording.interval_text(
+            self.interval, unit=self.unit, with_its_unit=False, reference=self.reference
+        )
         return f"{self.value_text} {bare} ({self.n_text})"
 
     @property

@@ -2,7 +2,7 @@
 the code that ran.
 
 A row's claim says that the wrong sentence is wrong here, so it is supported where the sentence is
-refuted.
+refuted, and not supported where it holds or where the test has not decided.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from internals.measure.laboratory.record import Refutation
 
 Register = Mapping[str, "Refutation"]
-_HOLDS = {"refuted": True, "holds here": False, "does not apply": None}
-_STYLE = {"refuted": "supported", "holds here": "not-supported", "does not apply": "not-applicable"}
+_HOLDS = {"refuted": True, "holds here": False, "not decided": False, "does not apply": None}
 
 
 def claims(report: Report, table: pd.DataFrame, register: Register) -> dict[str, Claim]:
@@ -54,7 +53,7 @@ def rows(table: pd.DataFrame, claims: Mapping[str, Claim], register: Register, t
             f"“{_prose(register[row.id].wrong)}”",
             _prose(register[row.id].truth),
             escape(_measured(row, claims[row.id])) + claims[row.id].ref.markdown,
-            f"[{row.verdict}]{{.verdict .{_STYLE[row.verdict]}}}",
+            f"[{row.verdict}]{{.verdict .{claims[row.id].verdict.replace(' ', '-')}}}",
         ]
         for row in table.itertuples()
         if register[row.id].theme == theme
@@ -101,7 +100,9 @@ def _measured(row: Any, claim: Claim) -> str:
     if claim.unit == "share" and claim.value in (0, 1):
         value = wording.percent(float(claim.value))
     if claim.interval is not None:
-        bare = wording.interval_text(claim.interval, unit=claim.unit, with_its_unit=False)
+        bare = wording.interval_text(
+            claim.interval, unit=claim.unit, with_its_unit=False, reference=claim.reference
+        )
         value = f"{value} {bare}"
     outcome = outcome.replace("{value}", value).replace("{n}", claim.n_text)
     expected = predicted(row.predicted_low, row.predicted_high, row.unit)
@@ -109,10 +110,16 @@ def _measured(row: Any, claim: Claim) -> str:
 
 
 def _text(x: float, unit: str, scaled_as: str = "") -> str:
-    """A bound without superfluous digits; the smallest number above zero is told as zero."""
+    """A bound with three digits, or fewer that say the same; the smallest number above zero is told
+    as zero."""
     shown = (0.0 if abs(x) < 1e-300 else x) * wording.scale_of(scaled_as or unit)
-    whole = float(shown).is_integer()
-    text = wording.count(shown) if whole else f"{shown:g}".replace("-", wording.MINUS)
+    if float(shown).is_integer():
+        text = wording.count(shown)
+    elif wording.significant_decimals(shown) > wording.MAX_DECIMALS:
+        mantissa = f"{abs(shown):.2e}".partition("e")[0].rstrip("0").rstrip(".")
+        text = wording.scientific(shown, len(mantissa.replace(".", "")))
+    else:
+        text = wording.number(shown).rstrip("0").rstrip(".")
     return wording.with_unit(text, unit)
 
 

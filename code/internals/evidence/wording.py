@@ -87,17 +87,23 @@ def interval_text(
     unit: str = "",
     digits: int | None = None,
     with_its_unit: bool = True,
+    reference: float = 0.0,
 ) -> str:
     """``[low, high]`` with the digits that its own width justifies; the unit once, at the end.
 
-    A dash stands for a value that has none: an exact count, or too few runs to take one from.
+    A bound that would round to ``reference``, the value of no difference, although it differs from
+    it, gets the digits that show on which side it lies. A dash stands for a value that has no
+    interval: an exact count, or too few runs to take one from.
     """
     if interval is None:
         return "–"
     low, high = interval
     scale = scale_of(unit)
     decimals = _decimals(max(abs(low), abs(high)) * scale, interval, scale, digits)
-    inner = ", ".join(_bound(bound * scale, decimals) for bound in (low, high))
+    inner = ", ".join(
+        _bound(bound * scale, _apart(bound * scale, reference * scale, decimals))
+        for bound in (low, high)
+    )
     return with_unit(f"[{inner}]", unit) if with_its_unit else f"[{inner}]"
 
 
@@ -203,6 +209,18 @@ def _rounded(value: float, decimals: int) -> str:
     if value != 0 and round(value, decimals) == 0:
         return f"< {fixed(10.0**-decimals, decimals)}" if value > 0 else "≈ 0"
     return fixed(value, decimals)
+
+
+def _apart(value: float, reference: float, decimals: int) -> int:
+    """``decimals``, or more, so that ``value`` does not look equal to ``reference``.
+
+    What is equal up to :data:`MAX_DECIMALS` is equal but for rounding errors.
+    """
+    for more in range(decimals, MAX_DECIMALS + 1):
+        if round(value, more) != round(reference, more):
+            # A reference with more digits than are shown is told apart by its full value.
+            return more
+    return decimals
 
 
 def _bound(value: float, decimals: int) -> str:

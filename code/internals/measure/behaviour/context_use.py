@@ -1,8 +1,8 @@
 """What context is worth: the loss of the same tokens after a short and after a long context.
 
 The targets stay the same, so neither position nor difficulty changes with the length. Tokens that
-stood in the far context already are told from those that did not: only the former can be copied.
-The unit is the document.
+stand in the far context only are told from the others: those alone need it to be copied. The unit
+is the document.
 """
 
 from __future__ import annotations
@@ -110,9 +110,10 @@ def gain(table: pd.DataFrame) -> stats.Estimate:
 
 
 def copy_gain(table: pd.DataFrame) -> stats.Estimate | None:
-    """Gain of rarer tokens that were read before minus gain of those that were not.
+    """Gain of rarer tokens that stand in the far context only minus gain of the other rarer ones.
 
-    Over documents that have both; None with fewer than two.
+    The others are new, or stand in the near context as well. Over documents that have both; None
+    with fewer than two.
     """
     wide = _rarer(table)
     if len(wide) < 2:
@@ -121,7 +122,7 @@ def copy_gain(table: pd.DataFrame) -> stats.Estimate | None:
 
 
 def copy_means(table: pd.DataFrame) -> tuple[float, float] | None:
-    """The two means whose difference :func:`copy_gain` is, in bits: read before, not read before.
+    """The two means whose difference :func:`copy_gain` is, in bits: far context only, others.
 
     None with fewer than two documents.
     """
@@ -130,8 +131,8 @@ def copy_means(table: pd.DataFrame) -> tuple[float, float] | None:
 
 
 def _rarer(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean gain of rarer tokens by document (rows) and whether they were read before (columns), of
-    documents that have both."""
+    """Mean gain of rarer tokens by document (rows) and whether they stand in the far context only
+    (columns), of documents that have both."""
     part = gains(table)
     part = part[~part["common"]]
     wide = part.pivot_table(index="document", columns="seen", values="gain", aggfunc="mean")

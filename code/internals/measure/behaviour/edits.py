@@ -170,6 +170,8 @@ class Summary:
     by_pieces: stats.Estimate | None
     """Rank correlation of the change of the loss with the number of extra tokens, over edits
     (controls left out), resampling sentences."""
+    beyond_by_pieces: stats.Estimate | None
+    """The same for the change `beyond_control`."""
     more_cuts: stats.Estimate | None
     """Cost of a word cut into letters minus that of the same word cut in two, bits per byte."""
     accuracy: float
@@ -187,10 +189,13 @@ def summary(model: ModelHandle, seed: int = 0) -> Summary:
     table = edits(model, seed=seed)
     n = int(table["sentence"].nunique())
     if n < LEAST_SENTENCES:
-        return Summary(costs(table.head(0)), None, None, math.nan, n)
+        return Summary(costs(table.head(0)), None, None, None, math.nan, n)
     own = table[table["family"] != "control"]
-    related = stats.correlation(
-        own["extra_pieces"], own["change"], clusters=own["sentence"].to_numpy(), unit="sentences"
+    related, beyond = (
+        stats.correlation(
+            own["extra_pieces"], change, clusters=own["sentence"].to_numpy(), unit="sentences"
+        )
+        for change in (own["change"], beyond_control(table))
     )
     wide = table.pivot(index="sentence", columns="edit", values="change")
     wide = wide.reindex(columns=list(SAME_BYTES)).dropna()
@@ -198,7 +203,19 @@ def summary(model: ModelHandle, seed: int = 0) -> Summary:
     if len(wide) >= LEAST_SENTENCES:
         more = stats.paired_difference(wide[SAME_BYTES[1]], wide[SAME_BYTES[0]], unit="sentences")
     hits = float(table.groupby("sentence")["accuracy_original"].first().mean())
-    return Summary(costs(table), related, more, hits, n)
+    return Summary(costs(table), related, beyond, more, hits, n)
+
+
+def beyond_control(table: pd.DataFrame) -> pd.Series:
+    """Change of the loss by each edit of `edits` minus that by its control in the same sentence.
+
+    Edits that add most tokens also change most letters, and the control changes as many. Forced
+    splits change no letter, so nothing is taken off.
+    """
+    change = table.set_index(["sentence", "edit"])["change"]
+    own = table[table["family"] != "control"]
+    control = change.reindex(pd.MultiIndex.from_frame(own[["sentence", "control"]]))
+    return own["change"] - control.fillna(0.0).to_numpy()
 
 
 def estimate(table: pd.DataFrame, edit: str, what: str = "change") -> stats.Estimate | None:

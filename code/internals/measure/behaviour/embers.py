@@ -175,11 +175,20 @@ def cost(rows: pd.DataFrame, contrast: Contrast) -> stats.Estimate | None:
 
 
 def dose(table: pd.DataFrame, task: str = "copy") -> stats.Estimate | None:
-    """Rank correlation over items: the less probable the answer by itself, the more bits it costs
-    in the task. Sentence and shuffled words of an item are drawn together; None without items."""
-    part = table[table["condition"].isin([f"{task} sentence", f"{task} shuffled"])]
-    if part["item"].nunique() < 3:
+    """Rank correlation over items: the less probable shuffling makes the words by themselves, the
+    more bits it adds in the task.
+
+    Both are differences between shuffled words and sentence of one item, so neither the words nor
+    the mean cost of shuffling can give the correlation. None with fewer than three items, or where
+    a difference never varies.
+    """
+    columns = {}
+    for value in ("prior_bits", "bits"):
+        wide = table.pivot(index="item", columns="condition", values=value)
+        if not {f"{task} sentence", f"{task} shuffled"} <= set(wide.columns):
+            return None
+        columns[value] = wide[f"{task} shuffled"] - wide[f"{task} sentence"]
+    added = pd.DataFrame(columns).dropna()
+    if len(added) < 3 or added.nunique().min() < 2:
         return None
-    return stats.correlation(
-        part["prior_bits"], part["bits"], clusters=part["item"].to_numpy(), unit="items"
-    )
+    return stats.correlation(added["prior_bits"], added["bits"], unit="items")

@@ -203,6 +203,14 @@ def movement(table: pd.DataFrame) -> pd.Series:
     return table["control_margin"] + table["trick_margin"]
 
 
+def totals_by_family(table: pd.DataFrame, change: pd.Series) -> pd.DataFrame:
+    """Which families a change over pairs comes from: ``total`` and ``pairs`` by name, the largest
+    total first. The name tells the source as well."""
+    named = table["family"] + " (" + table["source"] + ")"
+    sums = change.astype(float).groupby(named).agg(total="sum", pairs="size")
+    return sums.sort_values("total", ascending=False, kind="stable")
+
+
 def mcnemar(table: pd.DataFrame) -> stats.Significance:
     """Is the share of right answers the same after trick and control, pair by pair?"""
     only_control = int((table["control_right"] & ~table["trick_right"]).sum())

@@ -10,6 +10,7 @@ instead of another of its group. Controls are tokens of the same length. Unit: t
 from __future__ import annotations
 
 import math
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 Values = NDArray[np.float64]
 NEVER_IN_UTF8 = frozenset({0xC0, 0xC1, *range(0xF5, 0x100)})
 """Bytes that occur in no text (RFC 3629, section 1)."""
-WHOLE, PARTIAL = "whole", "part of a character"
+WHOLE, PARTIAL, CONTROL_CHARACTER = "whole", "part of a character", "control character"
 NO_TOKEN, NO_BYTE, SPECIAL = "no token", "never in UTF-8", "special"
-POSSIBLE, IMPOSSIBLE_KINDS = (WHOLE, PARTIAL), (NO_TOKEN, NO_BYTE)
+POSSIBLE, IMPOSSIBLE_KINDS = (WHOLE, PARTIAL, CONTROL_CHARACTER), (NO_TOKEN, NO_BYTE)
 SHARE, MOST, FEWEST = 0.02, 100, 20
 """Of the vocabulary, what is tested; as many controls."""
 LEAST_REFERENCE = 3
@@ -43,6 +44,8 @@ REPEATS, PERIOD = 6, 4
 QUOTES = ('He said "', '". She said "', '". They said "')
 COPIED_FROM = 0.01
 """Land and Bartolo count a token as under-trained if its copy is never this probable."""
+ABLE_FROM = 0.05
+"""Share of a group that must clearly be copied, else no failure to copy tells anything."""
 LEAST_GAIN_BITS = 1.0
 """A token that is not even twice as likely after it was seen counts as not recognised."""
 SUSPECT, CONTROL, IMPOSSIBLE = "suspect", "control", "cannot occur"
@@ -66,6 +69,10 @@ class Found:
     """Tokens from which suspects and controls come."""
     n_close: int | None
     """Possible tokens no farther than the farthest that cannot occur; None for the norm."""
+    farthest: float | None
+    """Indicator of the farthest token that cannot occur; None for the norm."""
+    together: stats.Estimate | None
+    """As `together`; None for the norm."""
 
 
 def kinds(tokenizer: Any, rows: int) -> pd.DataFrame:
@@ -80,10 +87,17 @@ def kinds(tokenizer: Any, rows: int) -> pd.DataFrame:
             kind = NO_TOKEN
         elif len(raw) == 1 and raw[0] in NEVER_IN_UTF8:
             kind = NO_BYTE
+        elif not is_whole(raw):
+            kind = PARTIAL
         else:
-            kind = WHOLE if is_whole(raw) else PARTIAL
+            kind = CONTROL_CHARACTER if _is_control_character(raw.decode()) else WHOLE
         found.append((i, len(raw), kind))
     return pd.DataFrame(found, columns=["id", "length", "kind"])
+
+
+def _is_control_character(text: str) -> bool:
+    """Whether a text is a single control character, other than tab and line ends."""
+    return len(text) == 1 and text not in "\t\n\r" and unicodedata.category(text) == "Cc"
 
 
 def indicator(
@@ -96,12 +110,38 @@ def indicator(
     the norm of the row of the embedding, which only weight decay moves in tokens that never come.
     """
     if tied and len(reference) >= LEAST_REFERENCE:
-        direction = _first_direction(output)
-        rows = output - np.outer(output @ direction, direction)
-        centre = rows[reference].mean(0)
-        norms = np.linalg.norm(rows, axis=1) * np.linalg.norm(centre)
-        return 1 - rows @ centre / np.maximum(norms, 1e-12), COSINE
+        rows = _own_part(output)
+        return _cosine_distance(rows, rows[reference].mean(0)), COSINE
     return np.linalg.norm(embedding, axis=1), NORM
+
+
+def together(output: Values, reference: list[int], possible: list[int]) -> stats.Estimate:
+    """Do the tokens that cannot occur lie together? One half by chance, one if apart from others.
+
+    Each is compared with the possible tokens by its distance from the mean of the other impossible
+    ones, since a mean is always near to a row that it contains: the share of possible tokens that
+    lie farther (ties half). Mean and interval over at most :data:`MOST` impossible tokens. They
+    share most of their centres, so the interval is somewhat narrow: noise can exceed one half.
+    """
+    rows = _own_part(output)
+    others, total = rows[possible], rows[reference].sum(0)
+    shares = []
+    for i in reference[:MOST]:
+        centre = (total - rows[i]) / (len(reference) - 1)
+        own, theirs = _cosine_distance(rows[[i]], centre), _cosine_distance(others, centre)
+        shares.append(float((theirs > own).mean() + (theirs == own).mean() / 2))
+    return stats.bootstrap_ci(shares, unit="tokens")
+
+
+def _own_part(output: Values) -> Values:
+    """Rows without the direction that all of them share."""
+    direction = _first_direction(output)
+    return np.asarray(output - np.outer(output @ direction, direction))
+
+
+def _cosine_distance(rows: Values, centre: Values) -> Values:
+    norms = np.linalg.norm(rows, axis=1) * np.linalg.norm(centre)
+    return np.asarray(1 - rows @ centre / np.maximum(norms, 1e-12))
 
 
 def _first_direction(rows: Values, steps: int = 40) -> Values:
@@ -159,13 +199,14 @@ def undertrained(model: ModelHandle, seed: int = 0) -> Found:
     seen = {i for text in documents() for i in plain_ids(loaded.tokenizer, text)}
     chosen["occurs"] = chosen["id"].isin(seen)
     possible = table[table["kind"].isin(POSSIBLE)]
-    close = None
+    close = farthest = compact = None
     if name == COSINE:
-        farthest = table.loc[table["id"].isin(never), "indicator"].max()
+        farthest = float(table.loc[table["id"].isin(never), "indicator"].max())
         close = int((possible["indicator"] <= farthest).sum())
+        compact = together(output, never, possible["id"].tolist())
     columns = ["pair", "group", "id", "shown", "kind", "length"]
     columns += ["indicator", "occurs", "prob", "gain_bits"]
-    return Found(chosen[columns], name, len(never), len(possible), close)
+    return Found(chosen[columns], name, len(never), len(possible), close, farthest, compact)
 
 
 def _partners(chosen: pd.DataFrame, seed: int) -> list[int]:
@@ -221,6 +262,11 @@ class Verified:
     """Exact McNemar test of the same."""
     occurs_gap: stats.Estimate
     """Share of controls minus share of suspects that the held-out text holds, over pairs."""
+
+    @property
+    def able(self) -> bool:
+        """Whether the model copies enough tokens of a group for a comparison of the two."""
+        return max(self.copied[group].low for group in (SUSPECT, CONTROL)) > ABLE_FROM
 
 
 def verify(tokens: pd.DataFrame) -> Verified:

@@ -28,7 +28,7 @@ class Prediction:
     ``median`` (measured), ``error`` (expected over measured, minus 1; NaN for the step that the
     fixed cost was taken from)."""
     fixed: float
-    """Seconds of a call beyond its limit, from the shortest cached step."""
+    """Seconds of a call beyond its limit, from the cached step where they are fewest."""
 
 
 def limit_of(
@@ -50,8 +50,8 @@ def limit_of(
 def predict(facts: ModelFacts, table: pd.DataFrame, peak: Machine, value_bytes: int) -> Prediction:
     """Expected seconds of steps: columns ``mode``, ``length``, ``median`` and, if not 1, ``batch``.
 
-    What a call costs whatever its size (Python, kernel launches) is taken from the shortest step
-    with a cache of one text, so that step is no test of the prediction.
+    What a call costs whatever its size (Python, kernel launches) is taken from the cached step of
+    one text that leaves least beyond its limit, so that step is no test of the prediction.
     """
     given = table if "batch" in table else table.assign(batch=1)
     rows = []
@@ -66,11 +66,12 @@ def predict(facts: ModelFacts, table: pd.DataFrame, peak: Machine, value_bytes: 
     columns = ["mode", "length", "batch", "operations", "bytes", "limit", "bound", "median"]
     found = pd.DataFrame(rows, columns=columns)
     own = found[(found["mode"] == "cache") & (found["batch"] == found["batch"].min())]
-    first = own["length"].idxmin()
-    fixed = max(0.0, float(found.loc[first, "median"] - found.loc[first, "limit"]))
+    beyond = own["median"] - own["limit"]
+    least = beyond.idxmin()
+    fixed = max(0.0, float(beyond[least]))
     found["expected"] = found["limit"] + fixed
     found["error"] = found["expected"] / found["median"] - 1
-    found.loc[first, "error"] = np.nan
+    found.loc[least, "error"] = np.nan
     return Prediction(found, fixed)
 
 

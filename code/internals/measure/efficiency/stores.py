@@ -24,7 +24,7 @@ from internals.measure.windows import HELD_OUT, utf8_bytes, window_length, windo
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from internals.models import LoadedModel, ModelHandle
+    from internals.models import LoadedModel, ModelFacts, ModelHandle
 
 Packed = tuple["Tensor", ...]
 
@@ -106,6 +106,16 @@ def stores(width: int) -> tuple[Store, ...]:
 NOTHING = "nothing (recompute)"
 
 
+WINDOW = 128
+"""Tokens of a text whose loss is taken with a stored cache."""
+
+
+def halves(facts: ModelFacts) -> tuple[int, int]:
+    """Tokens in the stored cache of `losses`, and tokens that are scored with it."""
+    seq = min(WINDOW, facts.context_length)
+    return seq // 2 - 1, seq - seq // 2
+
+
 @measurement(files=[HELD_OUT])
 def losses(model: ModelHandle, documents: int = 24) -> pd.DataFrame:
     """Loss of a continuation when the cache of its beginning is stored in less space
@@ -116,7 +126,7 @@ def losses(model: ModelHandle, documents: int = 24) -> pd.DataFrame:
     """
     loaded = model.loaded()
     documents = effort.units(loaded.facts, documents, least=8)
-    ids = windows(loaded, documents, window_length(loaded, 128))
+    ids = windows(loaded, documents, window_length(loaded, WINDOW))
     half = ids.shape[1] // 2
     sizes = np.array([max(1, utf8_bytes(loaded, row[half:].tolist())) for row in ids])
     bits = {

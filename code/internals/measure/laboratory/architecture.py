@@ -14,6 +14,9 @@ from internals.measure.laboratory.record import (
 )
 from internals.measure.norm_outputs import norm_outputs
 
+ROUNDING = 1e-5
+"""What enters the first block may differ by so much and count as the same."""
+
 
 @refutation
 def a_sentence_sees_its_batch(lab: Lab) -> Finding:
@@ -77,21 +80,30 @@ def positions_are_sines(lab: Lab) -> Finding:
     Truth: GPT-2 and OPT learn a table of positions; most newer models rotate queries and keys
     and add nothing.
     """
+    added = _added_by_position(lab)
+    largest, n = added.abs().max().item(), len(added)
+    if largest <= ROUNDING:  # the direction of nothing says nothing
+        outcome = "Nothing is added for the position: what enters the first block differs between "
+        outcome += "positions by at most {value} ({n})."
+        return exact(largest, more_than(ROUNDING), outcome, n=n, n_unit="positions")
+    waves = _sines(*added.shape)
+    cosine = float((added * waves).sum() / (added.norm() * waves.norm()))
+    outcome = "What is added for the position has a cosine of {value} with the sines ({n})."
+    return exact(min(cosine, 1.0), (0.9, 1.0), outcome, n=n, n_unit="positions")
+
+
+def _sines(n: int, d: int):  # type: ignore[no-untyped-def]
+    """``(position, d_model)``: the waves of the first transformer, mean taken off."""
     import torch
 
-    added = _added_by_position(lab)
-    n, d = added.shape
     angle = torch.arange(n)[:, None] / 10_000 ** (torch.arange(0, d, 2) / d)
     waves = torch.stack([angle.sin(), angle.cos()], -1).reshape(n, -1)[:, :d]
-    waves = waves - waves.mean(0)
-    size = (added.norm() * waves.norm()).clamp_min(1e-12)
-    outcome = "What is added for the position has a cosine of {value} with the sines ({n})."
-    return exact(float((added * waves).sum() / size), (0.9, 1.1), outcome, n=n, n_unit="positions")
+    return waves - waves.mean(0)
 
 
 @refutation
 def rotations_are_added(lab: Lab) -> Finding:
-    """Wrong: Rotary positions are added to the embeddings (or applied after the MLP).
+    """Wrong: Rotary positions are added to the embeddings.
 
     Truth: They rotate queries and keys inside every attention layer; what enters the first block
     is the same at every position.
@@ -101,7 +113,7 @@ def rotations_are_added(lab: Lab) -> Finding:
     added = _added_by_position(lab)
     outcome = "What enters the first block differs between positions by at most {value} ({n})."
     largest = added.abs().max().item()
-    return exact(largest, more_than(1e-5), outcome, n=len(added), n_unit="positions")
+    return exact(largest, more_than(ROUNDING), outcome, n=len(added), n_unit="positions")
 
 
 def _added_by_position(lab: Lab):  # type: ignore[no-untyped-def]
@@ -194,7 +206,8 @@ def _parameters(config: object) -> int:
 def attention_holds_most(lab: Lab) -> Finding:
     """Wrong: Attention is all you need, so most parameters are in the attention.
 
-    Truth: The MLPs usually hold about twice as many, and in a small model the embedding holds most.
+    Truth: The MLPs hold more, as a rule two to four times as many; in a small model the embedding
+    can hold as much as the MLPs.
     """
     from internals.models.ledger import parameter_ledger
 

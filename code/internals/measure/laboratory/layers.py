@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from internals.measure.laboratory.record import (
     refutation,
 )
 from internals.measure.tokenization import contexts, measured
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @refutation
@@ -46,13 +50,25 @@ def the_first_token_matters_most(lab: Lab) -> Finding:
     first token (an attention sink).
     """
     pairs = [(a.attention[0], a.effect[0], 1 / len(a.effect)) for a in lab.attributions]
-    weight, effect, even = np.array(pairs).reshape(-1, 3).T
-    if len(pairs) < 3 or weight.mean() <= even.mean():
-        return does_not_apply("This model does not look at the first token more than at others.")
+    if len(pairs) < 3:
+        return does_not_apply(
+            "There are too few prompts in which a blanked token changes anything."
+        )
+    weight, effect, even = np.array(pairs).T
+    seen, fair = (wording.percent(float(part.mean())) for part in (weight, even))
+    if not stats.paired_difference(weight, even).low > 0:
+        return does_not_apply(_no_sink(len(pairs), seen, fair))
     excess = stats.paired_difference(weight, effect, unit="prompts")
-    outcome = f"It gets {wording.percent(float(weight.mean()))} of the attention; its share of the "
-    return estimated(
-        excess, (-1.0, 0.0), outcome + "effects is smaller by {value} (mean of {n}).", unit="points"
+    outcome = f"It gets {seen} of the attention, where an even look gives {fair}; its share of the "
+    outcome += "attention less its share of the effects is {value} (mean of {n})."
+    return estimated(excess, (-1.0, 0.0), outcome, unit="points")
+
+
+def _no_sink(prompts: int, seen: str, fair: str) -> str:
+    """Why the sentence about the first token does not apply."""
+    return (
+        f"From the last position of {wording.count(prompts)} prompts the first token gets {seen} "
+        f"of the attention, where an even look gives {fair}; that it gets more is not shown."
     )
 
 
@@ -89,7 +105,9 @@ def the_last_state_needs_the_norm(lab: Lab) -> Finding:
     if cap := lab.facts.logit_softcap:
         logits = cap * (logits / cap).tanh()
     gap = (logits - lab.run.logits).abs().max().item()
-    outcome = "Head and last entry alone give the logits up to {value} ({n})."
+    outcome = (
+        "The logits of head and last entry alone differ from the model's by at most {value} ({n})."
+    )
     return exact(gap, more_than(0.01), outcome, n=last[..., 0].numel(), n_unit="positions")
 
 
@@ -132,9 +150,9 @@ def one_vector_for_each_word(lab: Lab) -> Finding:
     unit = states / np.linalg.norm(states, axis=-1, keepdims=True).clip(1e-12)
     parts = [unit[(table["word"] == word).to_numpy()] for word in table["word"].unique()]
     cosines = [float((p @ p.T)[np.triu_indices(len(p), 1)].mean()) for p in parts]
-    found = stats.bootstrap_ci(np.array(cosines), unit="words")
+    found = stats.bootstrap_ci(np.minimum(cosines, 1.0), unit="words")
     outcome = "In the last layer a word in different sentences has a cosine of {value} ({n})."
-    return estimated(found, (0.999, 1.001), outcome)
+    return estimated(found, (0.999, 1.0), outcome)
 
 
 @refutation
@@ -151,28 +169,41 @@ def only_the_last_layer_knows(lab: Lab) -> Finding:
     if norm is None or lab.facts.n_layers < 2 or state.shape[-1] != head.weight.shape[1]:
         return does_not_apply("This model has no final norm through which to read earlier layers.")
     early = head(norm(state.to(head.weight.dtype))).argmax(-1)
-    same = (early == lab.run.logits.argmax(-1)).float().mean(-1)
-    found = stats.bootstrap_ci(same.cpu().numpy(), unit="documents")
+    final = lab.run.logits.argmax(-1)
+    same = (early == final).float().mean(-1)
+    found, chance = stats.bootstrap_ci(same.cpu().numpy(), unit="documents"), _agree(early, final)
     outcome = "One layer earlier the first choice is already the final one at {value} of the "
-    return estimated(found, (0.0, 0.05), outcome + "positions ({n}).", unit="share")
+    outcome += f"positions ({{n}}); with positions shuffled it is at {wording.percent(chance)}."
+    return estimated(found, (0.0, min(1.0, round(0.05 + chance, 3))), outcome, unit="share")
+
+
+def _agree(early: Tensor, final: Tensor) -> float:
+    """Share of equal tokens, mean over all ways to shuffle the positions of one of them: a model
+    with a few favourites agrees with itself by chance."""
+    size = 1 + int(max(early.max(), final.max()))
+    shares = [t.flatten().bincount(minlength=size).double() / t.numel() for t in (early, final)]
+    return float(shares[0] @ shares[1])
 
 
 @refutation
 def every_head_looks_everywhere(lab: Lab) -> Finding:
     """Wrong: Every head looks at all words of the text.
 
-    Truth: Heads differ: some look at one token, some at many. How many is told by the entropy of
-    the weights.
+    Truth: Heads can differ: one may look at a single token, another at many. The entropy of the
+    weights tells how many.
     """
     seq = lab.run.attentions[0].shape[-1]
-    spread = []
+    limit, spread = np.log2(np.arange(seq // 2, seq) + 1.0), []
     for weights in lab.run.attentions:
         entropy = -(weights * weights.clamp_min(1e-30).log2()).sum(-1)[..., seq // 2 :]
-        limit = np.log2(np.arange(seq // 2, seq) + 1.0)
-        spread.append(entropy.cpu().numpy() / limit)
-    share = np.stack(spread).mean(axis=(0, 2, 3))
-    found = stats.bootstrap_ci(share, unit="documents")
-    outcome = "The entropy of a head's weights is {value} of that of an even look ({n})."
+        spread.append((entropy.cpu().numpy() / limit).mean(-1).clip(max=1.0))
+    share = np.concatenate(spread, 1)  # (document, layer · head)
+    # Chosen on the other documents: a head must not be the lowest by its luck in this one.
+    lowest = (share.sum(0) - share).argmin(1)
+    found = stats.bootstrap_ci(share[np.arange(len(share)), lowest], unit="documents")
+    outcome = f"Of {wording.count(share.shape[1])} heads the most focused one has {{value}} of the "
+    outcome += "entropy of an even look (mean of {n}), the least focused one "
+    outcome += f"{wording.percent(float(share.mean(0).max()))}."
     return estimated(found, (0.95, 1.0), outcome, unit="share")
 
 
@@ -192,7 +223,8 @@ def a_significant_head_is_a_finding(lab: Lab) -> Finding:
     r = np.divide(x.T @ y, size, out=np.zeros_like(size), where=size > 1e-9)
     limit = float(student.ppf(0.975, len(flat) - 2))
     limit /= math.sqrt(len(flat) - 2 + limit**2)
-    found = int((np.abs(r) > limit).sum())
-    outcome = "Correlated with random numbers, {value} of {n} are “significant”."
-    share = stats.wilson(found, r.size, unit="tests of heads")
+    # Heads share documents and numbers, so a draw of the numbers is the unit.
+    share = stats.bootstrap_ci((np.abs(r) > limit).mean(0), unit="draws")
+    outcome = "Correlated with random numbers, {value} of the "
+    outcome += f"{wording.count(len(r))} heads are “significant” (mean of {{n}})."
     return estimated(share, 0.0, outcome, unit="share")

@@ -28,8 +28,8 @@ from internals.measure.probability import (
 from internals.measure.tokenization import measured
 from internals.stats.calibration import null_band
 
-SURE = 0.9
-"""From this share of the candidates' probability on, an answer counts as sure."""
+SURE = 0.5
+"""From this probability on, among all continuations, an answer counts as sure."""
 
 
 @refutation
@@ -138,13 +138,16 @@ def sure_means_true(lab: Lab) -> Finding:
     says, and on facts that it has not learned it can be sure and wrong.
     """
     table = lab.measured(answers_by_exposure.answers)
-    sure = table[table["confidence"] >= SURE]
-    if sure["fact_id"].nunique() < 5:
-        return does_not_apply("This model is hardly ever sure of a fact.")
-    facts = sure["fact_id"].to_numpy()
-    right = sure["correct"].to_numpy(float)
-    found = stats.bootstrap_ci(right, clusters=facts, unit="facts")
-    return estimated(found, 1.0, "Of its sure answers {value} are right ({n}).", unit="share")
+    # The share among the candidates can be high where all of them together are unlikely.
+    sure = table[table["confidence"] * table["mass"] >= SURE]
+    least, facts = wording.percent(SURE, digits=0), sure["fact_id"].to_numpy()
+    known, asked = (wording.count(t["fact_id"].nunique()) for t in (sure, table))
+    if len(set(facts)) < 5:
+        reason = f"an answer has a probability of at least {least} for {known} of {asked} facts."
+        return does_not_apply(f"This model is hardly ever sure of a fact: {reason}")
+    found = stats.bootstrap_ci(sure["correct"].to_numpy(float), clusters=facts, unit="facts")
+    outcome = f"Of the answers with a probability of at least {least}, {{value}} are right ({{n}})."
+    return estimated(found, 1.0, outcome, unit="share")
 
 
 @refutation
@@ -156,11 +159,9 @@ def any_calibration_error_counts(lab: Lab) -> Finding:
     """
     sample = lab.measured(positions.positions)["top_prob"].to_numpy()
     chosen = sample[:: max(1, len(sample) // 100)][:100]
-    mean, _, high = null_band(chosen)
-    outcome = (
-        "If each of {n} of the model were exactly right, the error would be {value} on average, "
-    )
-    outcome += f"and now and then {wording.number(high)}."
+    mean, _, high = null_band(chosen, draws=500, level=0.9)
+    outcome = "In 500 simulations in which each of {n} of the model is exactly right, the error is "
+    outcome += f"{{value}} on average, and above {wording.number(high)} in one of twenty."
     return exact(mean, 0, outcome, n=len(chosen), n_unit="confidences")
 
 
@@ -171,13 +172,15 @@ def a_word_is_the_product_of_its_pieces(lab: Lab) -> Finding:
     Truth: That is the probability of all words that begin so. The boundary after the word is
     missing.
     """
-    found = lab.measured(surprisal.surprisal)
-    if not found.applies or len(found.words) < 5:
+    change = lab.measured(surprisal.by_document)["correction_bits"].dropna()
+    if len(change) < 3:
         return does_not_apply("The tokens of this vocabulary do not begin with the blank.")
-    gap = (found.words["corrected_bits"] - found.words["bits"]).abs().dropna().to_numpy()
-    change = stats.bootstrap_ci(gap, unit="words")
-    outcome = "The boundary changes a word's surprisal by {value} (mean of {n})."
-    return estimated(change, 0.0, outcome, unit="bits")
+    found = stats.bootstrap_ci(change.to_numpy(), unit="documents")
+    outcome = (
+        "The boundary changes a word's surprisal by {value}, up or down (mean absolute change, "
+    )
+    outcome += "{n})."
+    return estimated(found, 0.0, outcome, unit="bits")
 
 
 @refutation

@@ -1,7 +1,8 @@
 """What a refutation finds, and the register of refutations.
 
 The verdict is decided by one rule: a sentence is refuted if the measured value, with its whole
-interval, lies outside of what the sentence predicts.
+interval, lies outside of what the sentence predicts, and holds here if it lies inside. Where the
+interval reaches over an edge, the test has not decided.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from internals.stats import Estimate
 if TYPE_CHECKING:
     from internals.measure.laboratory.lab import Lab
 
-Verdict = Literal["refuted", "holds here", "does not apply"]
+Verdict = Literal["refuted", "holds here", "not decided", "does not apply"]
 Span = tuple[float, float]
 
 
@@ -40,12 +41,20 @@ class Finding:
 
     @property
     def verdict(self) -> Verdict:
-        """Refuted where measurement and prediction have nothing in common."""
+        """Refuted where measurement and prediction have nothing in common; where they overlap,
+        the sentence holds only if nothing in the interval speaks against it.
+
+        A single predicted number holds if it is the value that was measured: no interval of a
+        sample is as narrow as "all" or "none".
+        """
         if self.value is None:
             return "does not apply"
         low, high = self.interval or (self.value, self.value)
-        apart = high < self.predicted[0] or low > self.predicted[1]
-        return "refuted" if apart else "holds here"
+        least, most = self.predicted
+        if high < least or low > most:
+            return "refuted"
+        inside = least <= low and high <= most
+        return "holds here" if inside or least == self.value == most else "not decided"
 
 
 def more_than(bound: float) -> Span:

@@ -10,7 +10,7 @@ from internals import stats
 from internals.evidence import wording
 from internals.generation import sampling as rules
 from internals.measure.capability import start_ids
-from internals.measure.decoding import choices
+from internals.measure.decoding import choices, metrics
 from internals.measure.laboratory.lab import Lab
 from internals.measure.laboratory.record import (
     Finding,
@@ -42,18 +42,18 @@ def top_p_runs_alone(lab: Lab) -> Finding:
     """Wrong: I set only `top_p`, so only the nucleus is used.
 
     Truth: The library's default also keeps only the most likely tokens, unless `top_k` is set to
-    zero. Wide nuclei are cut.
+    zero, and so it cuts nuclei.
     """
     from transformers import GenerationConfig
 
     k = GenerationConfig._get_default_generation_params().get("top_k")
     if not k:
         return does_not_apply("The library's default of today has no top-k.")
-    sizes = lab.measured(choices.nuclei)["size"]
-    share = stats.wilson(int((sizes > k).sum()), len(sizes), unit="prompts")
-    outcome = (
-        f"After {{value}} of {{n}} the nucleus is wider than the default of {wording.count(k)}."
-    )
+    table = lab.measured(choices.nuclei)
+    cut = table["by_default"] < table["switched_off"]
+    share = stats.wilson(int(cut.sum()), len(cut), unit="prompts")
+    outcome = f"The default top-k of {wording.count(k)} leaves fewer tokens than top-p alone after "
+    outcome += "{value} of {n}."
     return estimated(share, 0.0, outcome, unit="share")
 
 
@@ -121,7 +121,8 @@ def the_best_tokens_make_the_best_text(lab: Lab) -> Finding:
     """
     table = lab.measured(choices.beams)
     share = stats.wilson(int(table["greedy_loops"].sum()), len(table), unit="openings")
-    outcome = "Greedy text runs into a loop after {value} of {n}."
+    outcome = f"Greedy text repeats a sequence of {wording.count(metrics.LOOP)} tokens after "
+    outcome += "{value} of {n}."
     return estimated(share, 0.0, outcome, unit="share")
 
 

@@ -29,7 +29,8 @@ def senses_have_tokens(lab: Lab) -> Finding:
     """Wrong: The tokenizer knows what a word means: a river bank and a bank for money are
     different tokens.
 
-    Truth: A tokenizer sees characters and no meaning. The meaning in context enters in the layers.
+    Truth: A tokenizer sees characters and no meaning. Only the layers can tell senses apart, if
+    anything does.
     """
     table = contexts.sense_sentences()
     texts = table[table["kind"] == "two senses"].groupby("word")["text"]
@@ -127,8 +128,8 @@ def a_word_is_a_token(lab: Lab) -> Finding:
 def a_number_is_a_token(lab: Lab) -> Finding:
     """Wrong: The model reads a number as a number.
 
-    Truth: It reads digits in groups that depend on the vocabulary; equal digits at different
-    places have nothing in common.
+    Truth: It reads digits in groups that depend on the vocabulary; the same digit can be a token of
+    its own in one number and part of a larger token in the next.
     """
     if breakdown.has_unknown(lab.tokenizer) and lab.tokenizer.unk_token_id in lab.ids(" 2024"):
         return does_not_apply("This tokenizer does not know such numbers at all.")
@@ -184,7 +185,7 @@ def texts_begin_with_bos(lab: Lab) -> Finding:
 
 @refutation
 def any_tag_is_special(lab: Lab) -> Finding:
-    """Wrong: A tag in angle brackets, as in chat prompts, is a special token.
+    """Wrong: A tag in brackets, as in chat prompts, is a special token.
 
     Truth: Only the tags in this tokenizer's own list are; all others are cut like any text.
     """
