@@ -374,7 +374,9 @@ def test_rules_are_those_of_the_library_and_draws_fit_them(handle):
     table = rules.rules.uncached(handle)
     assert (table["same_sets"] == table["prompts"]).all()
     assert table["largest"].max() < 1e-6
-    assert (table["adjusted"] > 0.01).all()
+    assert (table["adjusted"].dropna() > 0.01).all()
+    assert (table["adjusted"].notna() == (table["cells"] > 1)).all()
+    assert (table["cells"] > 1).any()
     assert (table["draws"] >= 20_000).all()
 
 

@@ -541,7 +541,7 @@ def test_a_share_among_unlikely_candidates_makes_no_answer_sure(lab_of):
     assert verdict("sure-means-true", lab_of(given=answers(odd))) == "refuted"
     unlikely = REGISTER["sure-means-true"].test(lab_of(given=answers(odd, mass=1e-4)))
     assert unlikely.verdict == "does not apply"
-    assert "at least 50% for 0 of 60 facts" in unlikely.outcome
+    assert "at least 90% for 0 of 60 facts" in unlikely.outcome
 
 
 def test_a_model_with_one_favourite_agrees_with_itself_by_chance(lab_of):

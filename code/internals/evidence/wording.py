@@ -192,7 +192,8 @@ def scientific(value: float, digits: int) -> str:
 def _decimals(value: float, interval: Interval | None, scale: float, digits: int | None) -> int:
     if digits is not None:
         return digits
-    if interval is not None and interval[0] != interval[1]:
+    # A width of rounding errors is none.
+    if interval is not None and not math.isclose(*interval, rel_tol=1e-9):
         return max(decimals_for(interval[0] * scale, interval[1] * scale), 0)
     decimals = significant_decimals(value)
     if scale != 1:  # percentages need no third decimal

@@ -28,23 +28,28 @@ def rules(model: ModelHandle, prompts: Path = PROMPTS, seed: int = 0) -> pd.Data
 
     Columns: ``setting``, ``prompts``, ``largest`` (difference of a probability to the library's
     processors), ``same_sets`` (prompts on which the same tokens are kept), ``draws``, ``chi2``,
-    ``cells``, ``p`` (of the first prompt's draws), ``adjusted`` (Benjamini–Hochberg).
+    ``cells``, ``p`` (of draws after the prompt of median entropy), ``adjusted`` (Benjamini–Hochberg
+    over the settings that leave more than one cell; NaN for the others, which cannot misfit).
     """
     import torch
 
     loaded = model.loaded()
     # In 64 bits, so that rounding cannot move a token over the edge of a nucleus.
     logits = torch.stack([next_logits(loaded, p.text) for p in inputs.prompts(prompts)])
+    entropy = torch.distributions.Categorical(logits=logits).entropy()
+    usual = int(entropy.argsort()[len(entropy) // 2])  # a sure prompt would leave one token
     rows = []
     for number, setting in enumerate(s for s in SETTINGS if not s.greedy):
         own, theirs = setting.rule()(logits), _library(setting, logits)
         gap = (own.softmax(-1) - theirs.softmax(-1)).abs().max().item()
         same = (own.isfinite() == theirs.isfinite()).all(-1).sum().item()
-        chi2, cells, p = _fit(own[0], seed + number)
+        chi2, cells, p = _fit(own[usual], seed + number)
         rows.append((setting.name, len(logits), gap, same, DRAWS, chi2, cells, p))
     columns = ["setting", "prompts", "largest", "same_sets", "draws", "chi2", "cells", "p"]
     table = pd.DataFrame(rows, columns=columns)
-    return table.assign(adjusted=stats.benjamini_hochberg(table["p"]))
+    tested = table["cells"] > 1
+    table.loc[tested, "adjusted"] = stats.benjamini_hochberg(table.loc[tested, "p"])
+    return table.astype({"adjusted": float})
 
 
 def _library(setting: Sampler, logits: Tensor) -> Tensor:

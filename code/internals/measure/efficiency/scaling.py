@@ -197,7 +197,8 @@ def peak_memory(model: ModelHandle, lengths: tuple[int, ...] = (512, 1024, 2048)
     """Peak memory of attention in its plain and its fused form
 
     Columns: ``form``, ``length``, ``peak_mib`` (rise of the resident memory of a process of
-    its own, sampled over three calls), ``matrix_mib`` (one score matrix: heads × n² × 4 bytes).
+    its own, sampled over three calls), ``matrix_mib`` (the score matrices of all heads: heads × n²
+    × 4 bytes).
     """
     facts = model.facts
     rows = [

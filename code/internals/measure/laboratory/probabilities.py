@@ -28,7 +28,7 @@ from internals.measure.probability import (
 from internals.measure.tokenization import measured
 from internals.stats.calibration import null_band
 
-SURE = 0.5
+SURE = 0.9
 """From this probability on, among all continuations, an answer counts as sure."""
 
 

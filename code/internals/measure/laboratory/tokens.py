@@ -116,7 +116,7 @@ def capitals_are_equal(lab: Lab) -> Finding:
 def a_word_is_a_token(lab: Lab) -> Finding:
     """Wrong: One word is one token.
 
-    Truth: Common words are; the rarer a word, the more pieces it has.
+    Truth: The commonest words mostly are; as a rule a rarer word has more pieces.
     """
     words = measured.words(4000)
     single = sum(len(lab.ids(" " + word)) == 1 for word in words)
