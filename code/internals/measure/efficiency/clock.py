@@ -34,7 +34,6 @@ def interleaved(
     """
     rows = []
     enabled = gc.isenabled()
-    gc.collect()
     gc.disable()
     try:
         for number in range(warm_up + repeats):
