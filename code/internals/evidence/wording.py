@@ -219,7 +219,6 @@ def _apart(value: float, reference: float, decimals: int) -> int:
     """
     for more in range(decimals, MAX_DECIMALS + 1):
         if round(value, more) != round(reference, more):
-            # A reference with more digits than are shown is told apart by its full value.
             return more
     return decimals
 

@@ -229,7 +229,6 @@ def train(
     steps = schedule(len(stream), recipe)
     found = optimisers(model, recipe)
     done = _restore(run, model, found, recipe, len(stream))
-    context = getattr(model.config, "max_position_embeddings", recipe.last_window)
     wanted = marks(len(steps)) if snapshot else set()
     saved, first, began = time.monotonic(), done, time.monotonic()
     body = torch.compile(model.base_model, dynamic=False) if compiled else model.base_model
@@ -240,16 +239,7 @@ def train(
             and not stop.asked
             and (stop_after is None or done < first + stop_after)
         ):
-            step = steps[done]
-            factor = recipe.lr_factor(done / len(steps))
-            for optimiser in found:
-                for group in optimiser.param_groups:
-                    group["lr"] = factor * group["peak_lr"]
-            rows = np.stack([stream[s : s + step.window + 1] for s in step.starts]).astype(np.int64)
-            # Short windows at random places, so that every learned position is trained.
-            offset = _offset(recipe.seed, done, context - step.window)
-            batch = torch.from_numpy(rows).to(model.device)
-            loss = train_batch(model, batch, found, recipe, offset, body)
+            loss = _take(model, stream, steps, done, found, recipe, body)
             done += 1
             tokens = sum(len(s.starts) * s.window for s in steps[:done])
             if report:
@@ -264,6 +254,30 @@ def train(
     if stop.asked:
         raise KeyboardInterrupt
     return sum(len(s.starts) * s.window for s in steps[:done])
+
+
+def _take(
+    model: Any,
+    stream: np.ndarray,
+    steps: list[Step],
+    number: int,
+    found: list[torch.optim.Optimizer],
+    recipe: Recipe,
+    body: Callable[..., Any],
+) -> float:
+    """Step ``number`` of a run: rate, rows and place follow from the number; returns the loss."""
+    import torch
+
+    step = steps[number]
+    factor = recipe.lr_factor(number / len(steps))
+    for optimiser in found:
+        for group in optimiser.param_groups:
+            group["lr"] = factor * group["peak_lr"]
+    rows = np.stack([stream[s : s + step.window + 1] for s in step.starts]).astype(np.int64)
+    # Short windows at random places, so that every learned position is trained.
+    context = getattr(model.config, "max_position_embeddings", recipe.last_window)
+    offset = _offset(recipe.seed, number, context - step.window)
+    return train_batch(model, torch.from_numpy(rows).to(model.device), found, recipe, offset, body)
 
 
 def _offset(seed: int, step: int, room: int) -> int:

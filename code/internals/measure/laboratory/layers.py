@@ -56,16 +56,16 @@ def the_first_token_matters_most(lab: Lab) -> Finding:
         )
     weight, effect, even = np.array(pairs).T
     seen, fair = (wording.percent(float(part.mean())) for part in (weight, even))
-    if not stats.paired_difference(weight, even).low > 0:
-        less = stats.paired_difference(weight, even).high < 0
-        return does_not_apply(_no_sink(len(pairs), seen, fair, less))
+    over_even = stats.paired_difference(weight, even)
+    if not over_even.low > 0:
+        return does_not_apply(_no_sink(len(pairs), seen, fair, less=over_even.high < 0))
     excess = stats.paired_difference(weight, effect, unit="prompts")
     outcome = f"It gets {seen} of the attention, where an even look gives {fair}; its share of the "
     outcome += "attention less its share of the effects is {value} (mean of {n})."
     return estimated(excess, (-1.0, 0.0), outcome, unit="points")
 
 
-def _no_sink(prompts: int, seen: str, fair: str, less: bool) -> str:
+def _no_sink(prompts: int, seen: str, fair: str, *, less: bool) -> str:
     """Why the sentence about the first token does not apply."""
     return (
         f"From the last position of {wording.count(prompts)} prompts the first token gets {seen} "
