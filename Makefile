@@ -26,7 +26,6 @@ help: ## list the targets
 	@echo "make report               the whole report about the embedded model, into _book/"
 	@echo "make report MODEL=gpt2    the same about any Hugging Face id or local folder"
 	@echo "make report EFFORT=0.2    a quick draft with a fifth of the texts"
-	@echo "make report JOBS=1        one chapter at a time (two need twice the memory)"
 	@echo "make report TOKENIZER=…   with further tokenizers in chapter 2 (ids or folders, commas)"
 	@echo
 	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | \
@@ -43,7 +42,7 @@ $(READY): requirements.lock pyproject.toml
 env: $(READY) ## create or update the environment in .venv
 
 report: $(READY) ## measure, write and render: _book/index.html, report.pdf, report.ipynb
-	@$(PY) -m internals report "$(MODEL)" $(if $(JOBS),--jobs $(JOBS))
+	@$(PY) -m internals report "$(MODEL)"
 
 test: $(READY) ## the test suite (under ten minutes)
 	@$(PY) -m pytest -q

@@ -22,6 +22,7 @@ from internals.measure.efficiency import (
     speed,
     stores,
     summary,
+    watched,
 )
 from internals.models import open_model
 from tiny_models import build
@@ -511,6 +512,49 @@ def test_memory_is_measured_in_a_process_of_its_own(handle):
     assert table.loc["cache", "cache_mib"] == pytest.approx(held)
     assert table.loc["no cache", "cache_mib"] == 0
     assert (table["peak_mib"] >= 0).all()
+
+
+def test_memory_is_measured_without_a_second_load_of_the_weights(handle, tmp_path):
+    """Configuration alone is enough."""
+    (tmp_path / "config.json").write_bytes((handle.folder / "config.json").read_bytes())
+    bare = SimpleNamespace(facts=handle.facts, folder=tmp_path)
+    table = memory.resident.uncached(bare, batch=2, chunk=16)
+    assert set(table["tokens"]) == {handle.facts.context_length}
+
+
+class Gpus:
+    """Two devices whose allocators count what `work` takes and gives back."""
+
+    def __init__(self) -> None:
+        self.held, self.most = [100, 10], [900, 10]
+
+    def device_count(self) -> int:
+        return 2
+
+    def synchronize(self, gpu: int) -> None:
+        assert gpu in {0, 1}
+
+    def memory_allocated(self, gpu: int) -> int:
+        return self.held[gpu]
+
+    def reset_peak_memory_stats(self, gpu: int) -> None:
+        self.most[gpu] = self.held[gpu]
+
+    def max_memory_allocated(self, gpu: int) -> int:
+        return self.most[gpu]
+
+    def work(self) -> str:
+        self.most = [170, 35]
+        return "done"
+
+
+def test_the_memory_of_gpus_is_what_their_allocators_counted(monkeypatch):
+    gpus = Gpus()
+    for name in ("device_count", "synchronize", "memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, getattr(gpus, name))
+    for name in ("reset_peak_memory_stats", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, getattr(gpus, name))
+    assert watched.rise_of_device(gpus.work) == (70 + 25, "done")
 
 
 @pytest.mark.parametrize(

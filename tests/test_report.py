@@ -69,6 +69,8 @@ def test_the_whole_book_is_made_about_any_family(family, tiny_folder, tmp_path):
     page = (out / "report" / "01-architecture.html").read_text("utf-8")
     norm = evidence["facts"]["norm_kind"]
     assert ("root mean square norms" in page) == (norm == "RMSNorm")
+    record = json.loads((out / "build.json").read_text("utf-8"))
+    assert set(record["model_loads"].values()) <= {1}, "chapters share a loaded model"
 
 
 def test_a_failed_report_leaves_the_former_one(tmp_path):

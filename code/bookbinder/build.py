@@ -41,16 +41,15 @@ def resolve_book(
     *,
     env: Mapping[str, str] | None = None,
     event: Event | None = None,
-    kernels: int = 1,
     after: Collection[str] = (),
 ) -> tuple[dict[str, Book], list[ExecutedChapter]]:
     """Parse, execute and resolve the book in ``root``; pictures go to ``assets``.
 
-    For ``env``, ``event``, ``kernels`` and ``after`` see `execute_book`.
+    For ``env``, ``event`` and ``after`` see `execute_book`.
     """
     project = load_project(root)
     sources = [parse_chapter(root, e.path) for e in walk_entries(project.entries) if e.path]
-    executed = execute_book(project, sources, env=env, event=event, kernels=kernels, after=after)
+    executed = execute_book(project, sources, env=env, event=event, after=after)
     with _no_search_for_garbage():
         return resolve(project, executed, assets, dict(env or {})), executed
 

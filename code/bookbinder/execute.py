@@ -7,7 +7,6 @@ chapter, label and error. Pictures come as SVG for pages and PNG for the noteboo
 from __future__ import annotations
 
 import ast
-import itertools
 import json
 import re
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bookbinder.errors import BookError
-from bookbinder.kernels import Kernel, work_off
+from bookbinder.kernel import Kernel
 from bookbinder.model import (
     Cell,
     CellResult,
@@ -51,42 +50,33 @@ def execute_book(
     *,
     env: Mapping[str, str] | None = None,
     event: Event | None = None,
-    kernels: int = 1,
     after: Collection[str] = (),
 ) -> list[ExecutedChapter]:
-    """Execute chapters in kernels whose working folder is the project's root.
+    """Execute chapters in one kernel whose working folder is the project's root.
 
-    Every chapter starts with an empty namespace, so that it does not matter which kernel takes it.
+    Every chapter starts with an empty namespace; what modules hold, a loaded model for one, stays
+    for all of them.
 
     Args:
         project: the book.
         sources: its chapters.
-        env: variables for the kernels.
-        event: called when a chapter starts, perhaps from another thread.
-        kernels: how many work side by side. Several begin with the chapters of many cells, so that
-            no kernel is left alone with a long one.
+        env: variables for the kernel.
+        event: called when a chapter starts.
         after: paths of chapters that read what the others leave behind; they come last.
 
     Raises:
-        BookError: a cell or an inline expression failed, or a kernel died.
-        KeyboardInterrupt: passed on after the kernels were ended.
+        BookError: a cell or an inline expression failed, or the kernel died.
     """
     if not any(_runs(source) for source in sources):
         return [ExecutedChapter(s, (), (), 0.0) for s in sources]
     done: dict[str, ExecutedChapter] = {}
-    started = itertools.count(1)
-
-    def execute(kernel: Kernel, source: ChapterSource) -> None:
-        if event:
-            event(source.path, next(started), len(sources))
-        kernel.run(RESET + SETUP)
-        done[source.path] = _chapter(kernel, project, source)
-
-    first = [source for source in sources if source.path not in after]
-    if kernels > 1:
-        first.sort(key=lambda source: -len(source.cells))
-    last = [source for source in sources if source.path in after]
-    work_off(first, last, execute, project.root, env, kernels)
+    with Kernel(project.root, env) as kernel:
+        in_order = sorted(sources, key=lambda source: source.path in after)
+        for number, source in enumerate(in_order, start=1):
+            if event:
+                event(source.path, number, len(sources))
+            kernel.run(RESET + SETUP)
+            done[source.path] = _chapter(kernel, project, source)
     return [done[source.path] for source in sources]
 
 

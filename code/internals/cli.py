@@ -47,15 +47,11 @@ def report(
             envvar="REPORT_TOKENIZERS",
         ),
     ] = "",
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Chapters side by side; by default two where there is room."),
-    ] = None,
 ) -> None:
     """Measure, write and render the report: site, PDF, notebook, evidence.json, build.json."""
     from internals.report import build_report
 
-    build_report(model, out=out, quarto_mode=quarto, tokenizers=tokenizers, kernels=jobs)
+    build_report(model, out=out, quarto_mode=quarto, tokenizers=tokenizers)
 
 
 @app.command()

@@ -1,8 +1,8 @@
 """`make report`: from a model's name to the finished book, by Quarto or without it.
 
-The chapters are executed once, two at a time where the machine allows it, which measures what is
-not cached and gives the notebook. Without Quarto the same execution is rendered; with it, Quarto
-renders site and PDF from the cache.
+The chapters are executed once, which measures what is not cached and gives the notebook. They share
+a process, so that a model is loaded once. Without Quarto the same execution is rendered; with it,
+Quarto renders site and PDF from the cache.
 """
 
 from __future__ import annotations
@@ -23,18 +23,13 @@ from bookbinder.build import Built, resolve_book, staged, write_formats
 from bookbinder.errors import BookError
 from internals import progress, provenance, quarto
 from internals.book import SEED
-from internals.cache import turns
 from internals.errors import UserError
-from internals.models.load import ModelHandle, needed_bytes, open_model
-from internals.models.resolve import tokenizer_file, weight_files
+from internals.models.load import loads, open_model
+from internals.models.resolve import tokenizer_file
 from internals.paths import BOOK, BUILD, ROOT
 
 _LEDGER = "report/evidence.qmd"
 """It lists what the other chapters have said."""
-_ROOM = 0.4
-"""Share of the free memory that the weights of all kernels together may take."""
-_SMALL = 256 * 2**20
-"""Bytes of weights up to which a pass leaves cores idle for a second chapter."""
 _STALE_S = 24 * 3600.0
 """Age at which a leftover cannot belong to a build that still runs."""
 
@@ -62,7 +57,6 @@ def build_report(
     out: Path = BOOK,
     quarto_mode: str = "auto",
     tokenizers: str = "",
-    kernels: int | None = None,
 ) -> Path:
     """Build the report about a model into ``out``, which is replaced as a whole at the end.
 
@@ -71,7 +65,6 @@ def build_report(
         out: folder of the result.
         quarto_mode: ``auto``, ``skip`` or ``install`` (see :mod:`internals.quarto`).
         tokenizers: further tokenizers for chapter 2, Hub ids or folders separated by commas.
-        kernels: how many chapters are executed side by side; None chooses by machine and model.
 
     Raises:
         ModelError: the model cannot be used.
@@ -95,11 +88,10 @@ def build_report(
             _own_folder() as build,
             progress.ProgressMonitor(build / "progress.jsonl") as monitor,
         ):
-            kernels = kernels or side_by_side(handle)
-            env = _environment(spec, build) | monitor.environment | turns.environment(kernels)
+            env = _environment(spec, build) | monitor.environment
             with clock.step("execute and resolve"):
                 books, executed = resolve_book(
-                    ROOT, Path(assets), env=env, event=_say, kernels=kernels, after=[_LEDGER]
+                    ROOT, Path(assets), env=env, event=_say, after=[_LEDGER]
                 )
             # The notebook, run again, must speak of the same model.
             extra = {**books["ipynb"].extra, "environment": _notebook_environment(spec, tokenizers)}
@@ -117,22 +109,6 @@ def build_report(
         raise ReportError(str(error)) from error
     print(f"Done in {clock.seconds['whole']:.0f} s: {out / 'index.html'}", flush=True)
     return out
-
-
-def side_by_side(handle: ModelHandle) -> int:
-    """Chapters to execute at a time: two, if each kernel can have a core and the weights.
-
-    A model of more than ``_SMALL`` bytes keeps all cores busy by itself: a second kernel would
-    double the memory and save little time.
-    """
-    import psutil
-
-    weights = needed_bytes(weight_files(handle.source), 4)
-    needed = 2 * weights
-    room = _ROOM * psutil.virtual_memory().available
-    # Two kernels would quarrel about the memory of one accelerator.
-    few = weights > _SMALL or needed > room
-    return 1 if provenance.cores() < 2 or provenance.accelerators() or few else 2
 
 
 def _environment(spec: str, build: Path) -> dict[str, str]:
@@ -242,6 +218,7 @@ def _add_records(
         "machine": provenance.machine(),
         "seconds": {**clock.seconds, **built.seconds},
         "chapters_seconds": chapters,
+        "model_loads": loads(build),
         "measurements": json.loads(measured.to_json(orient="records")),
         "facts": built.facts,
         "bench": bench.recorded(),

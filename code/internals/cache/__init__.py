@@ -11,7 +11,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
@@ -100,7 +100,7 @@ class Measurement(Generic[P, R]):
         self, key: str, arguments: dict[str, Any], args: Any, kwargs: Any, *, store: bool
     ) -> R:
         model = _model_name(arguments)
-        turn = turns.alone() if self._timing else turns.as_shared()
+        turn = turns.alone() if self._timing else nullcontext()
         with turn, progress.task(self._label(model)), _peak_memory() as peak:
             began = time.perf_counter()
             value = self.uncached(*args, **kwargs)

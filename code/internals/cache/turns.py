@@ -1,4 +1,4 @@
-"""Two kernels of a build work side by side; whoever takes times has the machine for itself.
+"""Several builds may work side by side; whoever takes times has the machine for itself.
 
 A notebook cell holds the machine *shared* while it runs (`share_during_cells`), a measurement of
 time holds it *alone*. Who waits for something else holds nothing (`set_aside`), so that nobody
@@ -14,12 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from internals import paths, provenance
+from internals import paths
 
-THREADS = "INTERNALS_THREADS"
-"""Environment variable: threads of a kernel that shares the processor with others."""
-
-_NUMPY_THREADS = "OPENBLAS_NUM_THREADS"
 _GATE, _HALL = "gate.lock", "hall.lock"
 _SHARED, _ALONE = "shared", "alone"
 
@@ -78,26 +74,16 @@ def _flock(file: int, how: int) -> None:
         fcntl.flock(file, how)
 
 
-def environment(kernels: int) -> dict[str, str]:
-    """What ``kernels`` kernels that share this machine need to know: each has its cores, and the
-    threads of NumPy's linear algebra do not quarrel about them either."""
-    if kernels == 1:
-        return {}
-    threads = str(max(1, provenance.cores() // kernels))
-    return {THREADS: threads, _NUMPY_THREADS: os.environ.get(_NUMPY_THREADS, threads)}
-
-
 @contextmanager
 def alone() -> Iterator[None]:
-    """Within this scope no cell of any build of this checkout runs, and all threads are ours."""
+    """Within this scope no cell of any other build of this checkout runs."""
     before = _place.hold
     if before == _ALONE:
         yield
         return
     _place.take(_ALONE)
     try:
-        with _threads(None):
-            yield
+        yield
     finally:
         _place.restore(before)
 
@@ -112,35 +98,6 @@ def set_aside() -> Iterator[None]:
         yield
     finally:
         _place.restore(before)
-
-
-@contextmanager
-def as_shared() -> Iterator[None]:
-    """Within this scope torch takes the share of threads that this kernel was given."""
-    with _threads(int(os.environ[THREADS]) if os.environ.get(THREADS) else None):
-        yield
-
-
-@contextmanager
-def _threads(wanted: int | None) -> Iterator[None]:
-    """Let torch use ``wanted`` threads (None: as many as it chose for itself)."""
-    if THREADS not in os.environ or (wanted is not None and _place.hold == _ALONE):
-        yield
-        return
-    import torch
-
-    global _own_choice
-    before = torch.get_num_threads()
-    _own_choice = _own_choice or before
-    torch.set_num_threads(wanted or _own_choice)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-_own_choice = 0
-"""Threads that torch took before anybody told it."""
 
 
 def share_during_cells() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
@@ -15,11 +16,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from internals import paths
 from internals.models.facts import ModelFacts, exposure_file, read_facts
 from internals.models.failures import IncompleteModelError, MemoryNeededError
 from internals.models.fingerprint import fingerprint
 from internals.models.resolve import Source, header, resolve, weight_files
-from internals.paths import CACHE
+from internals.progress import append_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,6 +84,8 @@ class ModelHandle:
         """The loaded model; loads at most once in a process."""
         if self.fingerprint not in _LOADED:
             _LOADED[self.fingerprint] = _load(self.source, self.fingerprint)
+            if paths.BUILD.is_dir():  # chapters make it; a script that only loads leaves no trace
+                append_line(_record_path(), {"model": self.name, "pid": os.getpid()})
         return _LOADED[self.fingerprint]
 
     @property
@@ -99,6 +103,17 @@ class ModelHandle:
 
 
 _LOADED: dict[str, LoadedModel] = {}
+
+
+def loads(build: Path | None = None) -> dict[str, int]:
+    """How often each model was loaded in this build, or in that of the folder ``build``."""
+    path = _record_path(build)
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    return dict(Counter(json.loads(line)["model"] for line in lines))
+
+
+def _record_path(build: Path | None = None) -> Path:
+    return (build or paths.BUILD) / "loads.jsonl"
 
 
 def open_model(spec: str) -> ModelHandle:
@@ -274,7 +289,7 @@ def _device_map(files: list[Path], device: str) -> str | None:
 
 def _stored_facts(handle: ModelHandle) -> ModelFacts:
     """Facts from disk, or by loading; a damaged file is made again."""
-    file = CACHE / "facts" / f"{handle.fingerprint}.json"
+    file = paths.CACHE / "facts" / f"{handle.fingerprint}.json"
     names = {f.name for f in fields(ModelFacts)}
     try:
         values = json.loads(file.read_text("utf-8"))

@@ -6,8 +6,9 @@ Axes of a layer's keys and values: ``batch``, ``kv_heads``, ``tokens``, ``d_head
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pandas as pd
 
 from internals.cache import measurement
 from internals.measure.efficiency.speed import LONGEST, random_ids
-from internals.measure.efficiency.watched import lines_of, rise
+from internals.measure.efficiency.watched import give_back, lines_of, rise, rise_of_device
 from internals.paths import DATA
 
 if TYPE_CHECKING:
@@ -137,39 +138,17 @@ def public_models() -> pd.DataFrame:
 
 
 _PROBE = """
-import ctypes, json, os, sys, torch
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-from internals.measure.efficiency.speed import random_ids
+import json, sys, torch
+from internals.measure.efficiency.memory import peaks
 from internals.measure.efficiency.watched import rise
-from internals.models import open_model
-from transformers import DynamicCache
+from transformers import AutoConfig, AutoModelForCausalLM
 
-loaded = open_model(sys.argv[1]).loaded()
-network = loaded.model
-
-def whole(ids):
-    network(ids, use_cache=False, logits_to_keep=1)
-    return 0
-
-def cached(ids):
-    cache = DynamicCache(config=network.config)
-    for part in ids.split(CHUNK, dim=1):  # in pieces, as long prompts are read
-        network(part, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return sum(t.nbytes for layer in cache.layers for t in (layer.keys, layer.values))
-
-def give_back():  # so that memory freed before does not hide the next rise
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (AttributeError, OSError):
-        pass  # only some C libraries can
-
-n, rows, CHUNK = map(int, sys.argv[2:])
-with torch.inference_mode():
-    ids = random_ids(loaded, rows, n)
-    for name, action in (("cache", cached), ("no cache", whole)):
-        action(ids[:1, :8])
-        give_back()
-        print(json.dumps([name, *rise(lambda: action(ids))]))
+folder, dtype, device = sys.argv[1:4]
+vocab, rows, n, chunk = map(int, sys.argv[4:])
+config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+network = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype)).to(device).eval()
+for row in peaks(network, torch.randint(vocab, (rows, n)).to(device), chunk, rise):
+    print(json.dumps(row))
 """
 
 
@@ -179,21 +158,63 @@ NOISE_MIB = 4.0
 """What an allocator may take or keep in addition, whatever runs."""
 
 
-@measurement(timing=True, version_of=[rise, random_ids])
+def peaks(
+    network: Any, ids: Any, chunk: int, watch: Callable[[Callable[[], int]], tuple[int, int]]
+) -> list[tuple[str, int, int]]:
+    """Rise of the memory while the texts ``ids``, ``(batch, tokens)``, are read: into a cache in
+    pieces of ``chunk`` tokens, as long prompts are read, and as a whole without one.
+
+    Returns rows of the way (cache, no cache), the rise by ``watch``, and the bytes of the cache.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    def cached(texts: Any) -> int:
+        cache = DynamicCache(config=network.config)
+        for part in texts.split(chunk, dim=1):
+            network(part, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return sum(t.nbytes for layer in cache.layers for t in (layer.keys, layer.values))
+
+    def whole(texts: Any) -> int:
+        network(texts, use_cache=False, logits_to_keep=1)
+        return 0
+
+    rows = []
+    ways: dict[str, Callable[[Any], int]] = {"cache": cached, "no cache": whole}
+    with torch.inference_mode():
+        for name, way in ways.items():
+            way(ids[:1, :8])
+            give_back()
+            rows.append((name, *watch(partial(way, ids))))
+    return rows
+
+
+@measurement(timing=True, version_of=[rise, rise_of_device])
 def resident(model: ModelHandle, batch: int = 4, chunk: int = CHUNK) -> pd.DataFrame:
     """Peak memory of a step at the longest text, with and without a cache
 
-    In a process of its own, after the weights are loaded. Without a cache the whole text runs;
-    with one it is read in pieces of ``chunk`` tokens, and the last piece stands for a step.
+    In a process of its own, by a network of this configuration with random weights: memory does
+    not depend on their values, and the model need not be loaded a second time. On a GPU by the
+    model itself, since its allocator counts exactly. Without a cache the whole text runs; with one
+    it is read in pieces of ``chunk`` tokens, and the last piece stands for a step.
     Columns: ``mode``, ``tokens``, ``batch``, ``peak_mib`` (rise of the resident memory, sampled),
     ``cache_mib`` (bytes of the cache's tensors).
     """
-    n = min(model.facts.context_length, LONGEST)
-    rows = [
-        (mode, n, batch, peak / 2**20, cache / 2**20)
-        for mode, peak, cache in lines_of(_PROBE, [model.spec, n, batch, chunk])
-    ]
+    facts = model.facts
+    n = min(facts.context_length, LONGEST)
+    if on_gpu(facts):
+        loaded = model.loaded()
+        found = peaks(loaded.model, random_ids(loaded, batch, n), chunk, rise_of_device)
+    else:
+        network = [model.folder, facts.dtype, facts.device, facts.vocab_size_tokenizer]
+        found = lines_of(_PROBE, [*network, batch, n, chunk])
+    rows = [(mode, n, batch, peak / 2**20, cache / 2**20) for mode, peak, cache in found]
     return pd.DataFrame(rows, columns=["mode", "tokens", "batch", "peak_mib", "cache_mib"])
+
+
+def on_gpu(facts: ModelFacts) -> bool:
+    """Whether the memory in question is that of a GPU with a counting allocator."""
+    return facts.device == "cuda"
 
 
 def peaks_differ(table: pd.DataFrame, chunk: int = CHUNK) -> bool:
