@@ -38,7 +38,8 @@ try:
 except Exception:
     pass
 """
-RESET = "get_ipython().run_line_magic('reset', '-f')"
+RESET = "get_ipython().reset()"
+"""Unlike the magic word, which also searches the whole memory for garbage, several times."""
 
 Event = Callable[[str, int, int], None]
 """Called with chapter path, number of the chapter and number of chapters when one starts."""

@@ -13,6 +13,13 @@ from bookbinder.errors import BookError
 _LOOK_S = 0.25
 """How often it is looked whether a silent kernel is still alive."""
 _REPLY_S = 10.0
+_QUIET = (
+    # It only listens on this machine; its warning about that would alarm readers.
+    "--IPKernelApp.log_level=ERROR",
+    # Chapters are no lines that the user typed, and nobody asks for outputs by their number.
+    "--HistoryManager.enabled=False",
+    "--InteractiveShell.cache_size=0",
+)
 
 
 class Kernel:
@@ -26,8 +33,7 @@ class Kernel:
                 kernel_name="python3",
                 cwd=str(folder),
                 env={**os.environ, **(env or {})},
-                # It only listens on this machine; its warning about that would alarm readers.
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+                extra_arguments=list(_QUIET),
             )
         except RuntimeError as error:
             raise BookError(

@@ -10,7 +10,7 @@ import functools
 import json
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 SPACE, NEWLINE, TAB, RETURN = "·", "↵", "⇥", "␍"
@@ -133,19 +133,21 @@ def pieces(tokenizer: Any, text: str, *, split_special: bool = False) -> list[Pi
     encoding = tokenizer(
         text, add_special_tokens=False, split_special_tokens=split_special
     ).encodings[0]
-    _, special = _known(tokenizer)
+    special = _known(tokenizer).special
+    # Each of these properties makes its whole list anew whenever it is read.
+    columns = zip(encoding.ids, encoding.tokens, encoding.offsets, encoding.word_ids, strict=True)
     return [
         Piece(
             index=i,
             id=token_id,
-            token=encoding.tokens[i],
+            token=token,
             raw=token_bytes(tokenizer, token_id),
-            start=encoding.offsets[i][0],
-            end=encoding.offsets[i][1],
-            pretoken=encoding.word_ids[i],
+            start=start,
+            end=end,
+            pretoken=pretoken,
             special=token_id in special and not split_special,
         )
-        for i, token_id in enumerate(encoding.ids)
+        for i, (token_id, token, (start, end), pretoken) in enumerate(columns)
     ]
 
 
@@ -154,17 +156,17 @@ def word_ids(tokenizer: Any, word: str) -> list[int]:
 
     Tokenizers that put a space before every text (Llama 2) would turn " word" into two spaces.
     """
-    bare = tokenizer(word, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    if doubles_space(tokenizer):
-        return list(bare)
-    return list(
-        tokenizer(" " + word, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    )
+    known = _known(tokenizer).words
+    if word not in known:
+        text = word if doubles_space(tokenizer) else " " + word
+        found = tokenizer(text, add_special_tokens=False, split_special_tokens=True)
+        known[word] = tuple(found["input_ids"])
+    return list(known[word])
 
 
 def doubles_space(tokenizer: Any) -> bool:
     """Whether a space typed before the first word comes on top of one that is added anyway."""
-    return _known(tokenizer)[0].prefix_space and not _same_with_space(tokenizer)
+    return _known(tokenizer).facts.prefix_space and not _same_with_space(tokenizer)
 
 
 def _same_with_space(tokenizer: Any) -> bool:
@@ -189,8 +191,15 @@ def token_bytes(tokenizer: Any, token_id: int) -> bytes:
 
     A token need not be whole characters: decoding it alone would show ``�`` and lose the bytes.
     """
-    facts, special = _known(tokenizer)
-    if token_id in special:
+    known = _known(tokenizer)
+    if token_id not in known.raw:
+        known.raw[token_id] = _bytes(tokenizer, token_id, known)
+    return known.raw[token_id]
+
+
+def _bytes(tokenizer: Any, token_id: int, known: _Known) -> bytes:
+    facts = known.facts
+    if token_id in known.special:
         return b""
     token = tokenizer.convert_ids_to_tokens(token_id)
     if token is None:  # embedding rows beyond the tokenizer
@@ -207,16 +216,27 @@ def token_bytes(tokenizer: Any, token_id: int) -> bytes:
     return token.replace("▁", " ").encode()
 
 
-_KNOWN: dict[int, tuple[Any, TokenizerFacts, frozenset[int]]] = {}
+@dataclass(frozen=True)
+class _Known:
+    """What is asked of a tokenizer again and again, and slow to find."""
+
+    tokenizer: Any
+    """Held, so that no other object can take its id."""
+    facts: TokenizerFacts
+    special: frozenset[int]
+    raw: dict[int, bytes] = field(default_factory=dict)
+    words: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
-def _known(tokenizer: Any) -> tuple[TokenizerFacts, frozenset[int]]:
-    """Facts and ids of special tokens, computed once for each tokenizer object (both are slow)."""
+_KNOWN: dict[int, _Known] = {}
+
+
+def _known(tokenizer: Any) -> _Known:
     held = _KNOWN.get(id(tokenizer))
-    if held is None or held[0] is not tokenizer:
-        held = (tokenizer, tokenizer_facts(tokenizer), frozenset(tokenizer.all_special_ids))
-        _KNOWN[id(tokenizer)] = held
-    return held[1:]
+    if held is None:
+        special = frozenset(tokenizer.all_special_ids)
+        held = _KNOWN[id(tokenizer)] = _Known(tokenizer, tokenizer_facts(tokenizer), special)
+    return held
 
 
 def display(tokenizer: Any, token_id: int) -> str:
@@ -224,7 +244,7 @@ def display(tokenizer: Any, token_id: int) -> str:
 
     Rows of the embedding that belong to no token are shown as ``⟨no token⟩``.
     """
-    if token_id in tokenizer.all_special_ids:
+    if token_id in _known(tokenizer).special:
         return str(tokenizer.convert_ids_to_tokens(token_id))
     return visible(token_bytes(tokenizer, token_id)) or "⟨no token⟩"
 
