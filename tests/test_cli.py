@@ -132,14 +132,17 @@ def test_a_bench_is_printed_with_what_it_may_cost(capsys, monkeypatch):
 
     monkeypatch.setenv("COLUMNS", "120")
     chapters = {"report/a.qmd": 4.2}
-    runs = [bench.Run("x, nothing cached", 10.0, 100.0, *bench.BUDGETS["cold"], chapters)]
+    cost = (10.0, 100.0, *bench.BUDGETS["cold"])
+    runs = [bench.Run("x, nothing cached", *cost, chapters, {"x": 1})]
     bench._show(runs, [])
     shown = capsys.readouterr().out
     assert "Seconds by chapter" in shown
     assert "4.2" in shown
     assert "10.0" in shown
     assert f"{bench.BUDGETS['cold'][0]:.0f}" in shown
+    assert "1 × x" in shown
     assert runs[0].within
+    assert not bench.Run("x", *cost, chapters, {"x": 2}).within, "loaded twice"
     assert not bench.Run("x", 1e6, 100.0, *bench.BUDGETS["cold"]).within
 
 

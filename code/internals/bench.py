@@ -49,11 +49,14 @@ class Run:
     most_mib: float
     chapters: dict[str, float] = field(default_factory=dict)
     """Seconds of each chapter, as the report itself recorded them."""
+    loads: dict[str, int] = field(default_factory=dict)
+    """How often each model was loaded; chapters share one process, so once at most."""
 
     @property
     def within(self) -> bool:
-        """Whether time and memory stayed within what they may be."""
-        return self.seconds <= self.most_seconds and self.peak_mib <= self.most_mib
+        """Whether time, memory and loads stayed within what they may be."""
+        affordable = self.seconds <= self.most_seconds and self.peak_mib <= self.most_mib
+        return affordable and max(self.loads.values(), default=0) <= 1
 
 
 def bench_report(spec: str, *, repeats: int = 3, large: bool = False) -> list[Run]:
@@ -203,8 +206,8 @@ def timed(what: str, spec: str, work: Path, budget: str) -> Run:
             tail = "\n".join(log.read().strip().splitlines()[-8:])
             raise UserError(f"The report about {spec} failed, so nothing was timed:\n{tail}")
     record = json.loads((work / "book" / "build.json").read_text("utf-8"))
-    chapters = record["chapters_seconds"]
-    return Run(what, round(seconds, 1), round(peak.mib), *BUDGETS[budget], chapters)
+    cost = (round(seconds, 1), round(peak.mib), *BUDGETS[budget])
+    return Run(what, *cost, record["chapters_seconds"], record["model_loads"])
 
 
 class _Peak(threading.Thread):
@@ -258,12 +261,13 @@ def _show(runs: list[Run], generation: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    heads = ("run", "seconds", "at most", "peak MiB", "at most", "within")
+    heads = ("run", "seconds", "at most", "peak MiB", "at most", "loads", "within")
     table = Table(*heads, title="Wall time and peak memory")
     for run in runs:
         time_limit, memory_limit = f"{run.most_seconds:.0f}", f"{run.most_mib:,.0f}"
         cells = (f"{run.seconds:.1f}", time_limit, f"{run.peak_mib:,.0f}", memory_limit)
-        table.add_row(run.what, *cells, "yes" if run.within else "no")
+        loads = ", ".join(f"{n} × {name}" for name, n in run.loads.items()) or "none"
+        table.add_row(run.what, *cells, loads, "yes" if run.within else "no")
     steps = Table("what", "median ms", "quartiles", "tokens/s", title="Generation")
     for row in generation:
         spread = f"{row['low']:.2f} – {row['high']:.2f}"
