@@ -140,9 +140,11 @@ def _error(value: pd.Series, low: pd.Series, high: pd.Series) -> Any:
 
 
 def split_accuracy(changes: pd.DataFrame) -> Figure:
-    """Accuracy at tokens that were not cut, before and after others were, by number of cuts."""
+    """Accuracy at tokens behind a cut, before and after the cut, by number of cuts."""
     figure, ax = style.figure(height_in=2.7)
-    for i, (what, label) in enumerate((("usual", "usual split"), ("cut", "some tokens cut"))):
+    for i, (what, label) in enumerate(
+        (("usual", "usual split"), ("cut", "tokens before them cut"))
+    ):
         part = changes[changes["what"] == what]
         ax.errorbar(
             part["splits"] + 0.06 * (2 * i - 1),
@@ -156,7 +158,7 @@ def split_accuracy(changes: pd.DataFrame) -> Figure:
     ax.set_xticks(sorted(changes["splits"].unique()))
     ax.set_ylim(bottom=0)
     ax.set_xlabel("extra pieces: tokens cut in two (same bytes)")
-    ax.set_ylabel("accuracy at the other tokens")
+    ax.set_ylabel("accuracy behind a cut")
     if len(changes):
         ax.legend(loc="lower left")
     return figure

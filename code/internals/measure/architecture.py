@@ -75,13 +75,14 @@ def ledger(model: ModelHandle) -> pd.DataFrame:
     """Parameters by kind of module
 
     Columns: ``part`` (see `PARTS`; only those that occur), ``parameters``, ``share`` (of all), and
-    ``tensors``. A head that shares the embedding's storage has no parameters of its own.
+    ``tensors`` (distinct ones). A head that shares the embedding's storage has none of its own.
     """
     from internals.models.ledger import parameter_ledger
 
     table = parameter_ledger(model.loaded().model)
     kept = [part for part in PARTS if part in set(table["part"])]
-    counts = [table.loc[table["part"] == part, "parameters"] for part in kept]
+    own = table[table["shared_with"] == ""]
+    counts = [own.loc[own["part"] == part, "parameters"] for part in kept]
     summed = pd.DataFrame(
         {
             "part": kept,
@@ -122,8 +123,10 @@ def block_check(model: ModelHandle) -> BlockCheck:
     loaded = model.loaded()
     facts = loaded.facts
     single = books.block_formula(loaded.model)  # one row for each norm of the block
-    terms = pd.DataFrame(single.groupby(["part", "formula"], sort=False)["parameters"].sum())
-    terms = terms.reset_index()
+    grouped = single.groupby(["part", "formula"], sort=False)["parameters"]
+    terms = grouped.agg(["sum", "size"]).reset_index().rename(columns={"sum": "parameters"})
+    times = terms.pop("size").map(lambda n: f"{n} · " if n > 1 else "")
+    terms["formula"] = times + terms["formula"]
     numel = {p.data_ptr(): p.numel() for p in loaded.model.parameters()}
     return BlockCheck(
         terms=terms,

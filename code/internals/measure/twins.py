@@ -35,7 +35,8 @@ def norm_ends(curves: pd.DataFrame) -> pd.DataFrame:
 def against_layer_norm(curves: pd.DataFrame, variant: str, mode: str) -> dict[str, Any]:
     """Final loss of a variant minus that of layer norm, pair by pair (same rate, same seed).
 
-    Returns ``mean`` (bits per token), ``n`` (pairs), ``all_worse`` and ``all_better``.
+    Returns ``mean``, ``low`` and ``high`` (range over the pairs; bits per token), ``n`` (pairs),
+    ``all_worse`` and ``all_better``.
     """
     last = curves[(curves["step"] == curves["step"].max()) & (curves["mode"] == mode)]
     wide = last.pivot(
@@ -44,6 +45,8 @@ def against_layer_norm(curves: pd.DataFrame, variant: str, mode: str) -> dict[st
     gap = wide[variant] - wide["LayerNorm"]
     return {
         "mean": float(gap.mean()),
+        "low": float(gap.min()),
+        "high": float(gap.max()),
         "n": len(gap),
         "all_worse": bool((gap > 0).all()),
         "all_better": bool((gap < 0).all()),
@@ -51,11 +54,19 @@ def against_layer_norm(curves: pd.DataFrame, variant: str, mode: str) -> dict[st
 
 
 def mode_gap(curves: pd.DataFrame, variant: str) -> dict[str, Any]:
-    """Absolute difference between the modes at the end: ``mean`` and ``least`` over ``n`` runs."""
+    """Difference between the modes at the end over ``n`` runs, in bits per token: ``mean`` and
+    ``least`` of its absolute value, ``low`` and ``high`` of training less evaluation."""
     last = curves[(curves["step"] == curves["step"].max()) & (curves["variant"] == variant)]
     wide = last.pivot(index=["learning_rate", "seed"], columns="mode", values="bits_per_token")
-    gap = (wide["training"] - wide["evaluation"]).abs()
-    return {"mean": float(gap.mean()), "least": float(gap.min()), "n": len(gap)}
+    signed = wide["training"] - wide["evaluation"]
+    gap = signed.abs()
+    return {
+        "mean": float(gap.mean()),
+        "least": float(gap.min()),
+        "low": float(signed.min()),
+        "high": float(signed.max()),
+        "n": len(gap),
+    }
 
 
 def seed_spread(curves: pd.DataFrame) -> float:

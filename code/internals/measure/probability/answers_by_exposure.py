@@ -193,7 +193,7 @@ def known_truth(model: ModelHandle) -> pd.DataFrame:
     no training text), ``outcomes``, ``predicted`` (shares of the outcomes, as text), ``outside``
     (probability of anything but an outcome), ``distance`` (total variation distance of the shares
     to the truth), ``sample_distance`` (the same for the frequencies that training drew; NaN without
-    any).
+    any), ``top_excess`` (predicted less true share of the likeliest outcome).
     """
     from internals.measure.answers import answer_scores
 
@@ -219,6 +219,7 @@ def known_truth(model: ModelHandle) -> pd.DataFrame:
                 "outside": float(1 - p.sum()),
                 "distance": float(0.5 * np.abs(shares - truth).sum()),
                 "sample_distance": float(0.5 * np.abs(drawn - truth).sum()),
+                "top_excess": float((shares - truth)[truth.argmax()]),
             }
         )
     return pd.DataFrame(rows)

@@ -34,7 +34,8 @@ class Split:
 
     ids: tuple[int, ...]
     kept: tuple[tuple[int, int], ...]
-    """(place in the canonical segmentation, place here) of every token that was not cut."""
+    """(place in the canonical segmentation, place here) of every token behind the first cut that
+    was not cut itself: what stands before it differs, and the token does not."""
 
 
 def forced_split(
@@ -63,7 +64,8 @@ def forced_split(
             cut = rng.choice(choices[piece.index])
             ids += [vocabulary[piece.raw[:cut]], vocabulary[piece.raw[cut:]]]
         else:
-            kept.append((piece.index, len(ids)))
+            if piece.index > min(chosen):
+                kept.append((piece.index, len(ids)))
             ids.append(piece.id)
     return Split(tuple(ids), tuple(kept))
 
@@ -111,8 +113,8 @@ def split_scores(model: Any, table: pd.DataFrame, start_id: int | None) -> pd.Da
     segmentations, so that only what stands before them differs.
 
     Columns added: ``tokens`` (those predicted), ``bits`` (their total surprisal), ``accuracy`` (of
-    the tokens that were not cut) and ``accuracy_canonical`` (of the same tokens in the canonical
-    split); ``ids`` and ``kept`` go.
+    the tokens in :attr:`Split.kept`; NaN without any) and ``accuracy_canonical`` (of the same
+    tokens in the canonical split); ``ids`` and ``kept`` go.
     """
     start = [] if start_id is None else [start_id]
     scores = first_choices(model, [[*start, *ids] for ids in table["ids"]])
@@ -154,8 +156,8 @@ def changes(table: pd.DataFrame) -> pd.DataFrame:
 
     Columns: ``splits``, ``what`` (``loss`` in bits per byte; ``pieces``, what as many more pieces
     cost at the sentence's mean bits for a token in the usual split; ``beyond``, the loss less that;
-    ``accuracy`` at tokens that were not cut, as a difference; ``usual`` and ``cut``, the accuracies
-    themselves), ``value``, ``low``, ``high``, ``n`` (documents), ``sentences``.
+    ``accuracy`` at tokens behind a cut that were not cut, as a difference; ``usual`` and ``cut``,
+    the accuracies themselves), ``value``, ``low``, ``high``, ``n`` (documents), ``sentences``.
 
     A split makes the text longer by a token, which costs something wherever it falls: a model that
     gives every token the same probability pays the logarithm of its vocabulary. Only what goes
