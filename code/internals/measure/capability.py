@@ -52,6 +52,8 @@ OPENINGS = (
 )
 """Beginnings of stories for samples."""
 SAMPLES, NEW_TOKENS = 50, 60
+TEMPERATURE, TOP_P = 0.8, 0.9
+"""Of the sampler of these continuations."""
 REPEATED = 8
 """Length of the n-grams whose repetition counts as a loop."""
 _LONGEST = 384
@@ -159,7 +161,7 @@ def continuations(model: ModelHandle, seed: int = 0) -> Continuations:
     prompts = [
         [*start, *tokenizer(text, add_special_tokens=False)["input_ids"]] for text in OPENINGS
     ]
-    sampler = Sampler("sampled", temperature=0.8, top_p=0.9)
+    sampler = Sampler("sampled", temperature=TEMPERATURE, top_p=TOP_P)
     many = [prompts[i % len(prompts)] for i in range(SAMPLES)]
     room = loaded.facts.context_length - max(map(len, prompts))
     n_new = max(1, min(NEW_TOKENS, room))
