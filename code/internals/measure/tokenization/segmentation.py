@@ -34,8 +34,13 @@ class Split:
 
     ids: tuple[int, ...]
     kept: tuple[tuple[int, int], ...]
-    """(place in the canonical segmentation, place here) of every token behind the first cut that
-    was not cut itself: what stands before it differs, and the token does not."""
+    """(place in the canonical segmentation, place here) of every token that was not cut."""
+
+    @property
+    def behind(self) -> tuple[tuple[int, int], ...]:
+        """Those of ``kept`` that stand behind a cut, and so at another place: what comes before
+        them differs, and the token does not."""
+        return tuple((old, new) for old, new in self.kept if new > old)
 
 
 def forced_split(
@@ -64,8 +69,7 @@ def forced_split(
             cut = rng.choice(choices[piece.index])
             ids += [vocabulary[piece.raw[:cut]], vocabulary[piece.raw[cut:]]]
         else:
-            if piece.index > min(chosen):
-                kept.append((piece.index, len(ids)))
+            kept.append((piece.index, len(ids)))
             ids.append(piece.id)
     return Split(tuple(ids), tuple(kept))
 
@@ -81,7 +85,8 @@ def split_sentences(
     """Every sentence in its canonical split and with forced splits, same bytes.
 
     Columns: ``sentence``, ``document`` (from ``documents``; the sentence itself without them),
-    ``splits`` (0 is canonical), ``ids`` and ``kept`` (see :class:`Split`), ``bytes``. Sentences
+    ``splits`` (0 is canonical), ``ids``, ``kept`` (places of the tokens that are compared: all of
+    the canonical split, else :attr:`Split.behind`), ``bytes``. Sentences
     that cannot be split often enough, or get longer than ``longest`` tokens, are left out whole, so
     that all rows are paired.
     """
@@ -97,8 +102,9 @@ def split_sentences(
         fits = longest is None or max(len(v.ids) for v in variants.values()) <= longest
         if fits and len(variants) == len(splits) + 1:
             n_bytes = len(text.encode())
+            document = documents[number] if documents else number
             rows += [
-                (number, documents[number] if documents else number, n, v.ids, v.kept, n_bytes)
+                (number, document, n, v.ids, v.behind if n else v.kept, n_bytes)
                 for n, v in variants.items()
             ]
     columns = ["sentence", "document", "splits", "ids", "kept", "bytes"]
@@ -113,7 +119,7 @@ def split_scores(model: Any, table: pd.DataFrame, start_id: int | None) -> pd.Da
     segmentations, so that only what stands before them differs.
 
     Columns added: ``tokens`` (those predicted), ``bits`` (their total surprisal), ``accuracy`` (of
-    the tokens in :attr:`Split.kept`; NaN without any) and ``accuracy_canonical`` (of the same
+    the ``kept`` tokens; NaN without any) and ``accuracy_canonical`` (of the same
     tokens in the canonical split); ``ids`` and ``kept`` go.
     """
     start = [] if start_id is None else [start_id]
