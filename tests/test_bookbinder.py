@@ -359,6 +359,7 @@ def test_a_failed_cell_names_chapter_cell_and_error(tmp_path):
         ("1 +", r"one\.qmd:6: the inline value “1 \+” failed: SyntaxErr"),
         ("(yield)", r"one\.qmd:6: the inline value “\(yield\)” failed: SyntaxErr"),
         ("1 / 0", r"one\.qmd:6: the inline value “1 / 0” failed: ZeroDivisionErr"),
+        ("'see @sec-x'", r"one\.qmd:6: the inline value .* “@sec-x” would be printed as it is"),
     ],
 )
 def test_a_failed_inline_value_names_its_line(tmp_path, expression, sentence):

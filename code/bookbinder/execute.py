@@ -41,6 +41,9 @@ except Exception:
 RESET = "get_ipython().reset()"
 """Unlike the magic word, which also searches the whole memory for garbage, several times."""
 
+_REFERENCE = re.compile(r"@(sec|fig|tbl|eq|lst)-[\w-]+")
+"""A cross-reference, which is resolved in prose and not in a value."""
+
 Event = Callable[[str, int, int], None]
 """Called with chapter path, number of the chapter and number of chapters when one starts."""
 
@@ -160,6 +163,14 @@ def _inline(kernel: Kernel, prose: Markdown) -> list[str]:
         if output["output_type"] == "error":
             failed = found[len(values)]
             raise _inline_error(failed, prose, output["ename"], _plain(output["evalue"]))
+    for match, value in zip(found, values, strict=True):
+        if lost := _REFERENCE.search(value.get("text", "")):
+            raise _inline_error(
+                match,
+                prose,
+                "reference",
+                f"“{lost[0]}” would be printed as it is; put it in the text",
+            )
     return [v["markdown"] if "markdown" in v else escape_inline(v["text"]) for v in values]
 
 
