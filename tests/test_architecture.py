@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -28,13 +30,22 @@ def no_grad():
         yield
 
 
+def evaluated(formula: str, widths: dict[str, int]) -> int:
+    """``2 · 2d`` or ``q + 2k`` in numbers: factors side by side are multiplied."""
+    parts = (re.findall(r"[0-9]+|[a-z]", part) for part in formula.split("+"))
+    return sum(math.prod(widths[f] if f in widths else int(f) for f in part) for part in parts)
+
+
 def test_every_family_is_counted_and_drawn(handle):
     network = handle.loaded().model
     numel = {p.data_ptr(): p.numel() for p in network.parameters()}
     modules, ledger = architecture.module_table(handle), architecture.ledger(handle)
     assert modules["total"].sum() == ledger["parameters"].sum() == sum(numel.values())
     assert ledger["share"].sum() == pytest.approx(1)
+    assert ledger["tensors"].sum() == len(numel), "a tied tensor counts once"
     check = architecture.block_check(handle)
+    for row in check.terms.itertuples():
+        assert evaluated(row.formula, check.widths) == row.parameters
     assert check.equal_blocks == len(check.counted) == 2
     flow = architecture.data_flow(handle)
     assert flow.shapes["logits"] == f"batch × seq × {flow.vocab:,}"

@@ -121,4 +121,19 @@ def test_differences_are_taken_pair_by_pair():
     ]
     names = ["variant", "learning_rate", "seed", "step", "tokens", "mode", "bits_per_token"]
     gap = read.against_layer_norm(pd.DataFrame(rows, columns=names), "RMSNorm", "evaluation")
-    assert gap == {"mean": pytest.approx(0.25), "n": 4, "all_worse": True, "all_better": False}
+    quarter = pytest.approx(0.25)
+    assert gap == {
+        **{"mean": quarter, "low": quarter, "high": quarter, "n": 4},
+        **{"all_worse": True, "all_better": False},
+    }
+
+
+def test_the_gap_between_modes_has_a_direction():
+    rows = [
+        ("batch", 0.1, seed, 5, mode, loss)
+        for seed, (training, evaluation) in enumerate(((3.0, 2.5), (3.0, 3.25)))
+        for mode, loss in (("training", training), ("evaluation", evaluation))
+    ]
+    names = ["variant", "learning_rate", "seed", "step", "mode", "bits_per_token"]
+    gap = read.mode_gap(pd.DataFrame(rows, columns=names), "batch")
+    assert gap == {"mean": 0.375, "least": 0.25, "low": -0.25, "high": 0.5, "n": 2}
