@@ -230,6 +230,32 @@ def test_the_cost_beyond_the_control_leaves_out_what_changed_letters_cost():
     assert edits.beyond_control(table).tolist() == [0.25, -1.0, 0.5]
 
 
+def test_an_edit_is_compared_with_letters_only_if_it_adds_no_more_tokens():
+    """Planted: capitals cost more than letters at equal tokens, swaps less; rare ones add more."""
+    rng = np.random.default_rng(0)
+    planted = {
+        "upper case": ("w", 3.0, 0.5),
+        "letters swapped": ("w", 2.0, 0.05),
+        "mathematical letters": ("w", 20.0, 0.9),
+        edits.SAME_BYTES[1]: ("", 3.0, 0.1),
+        "another word": ("", 0.0, 0.9),
+    }
+    table = pd.DataFrame(
+        [
+            (i, edit, control, pieces, change + 0.01 * rng.standard_normal())
+            for edit, (control, pieces, change) in planted.items()
+            for i in range(12)
+        ],
+        columns=["sentence", "edit", "control", "extra_pieces", "change"],
+    )
+    assert edits.dearer_than_letters(table).to_dict() == {
+        "letters swapped": False,
+        "upper case": True,
+    }
+    assert edits.dearer_than_letters(table.head(36)).empty
+    assert edits.dearer_than_letters(table.head(0)).empty
+
+
 def test_an_interval_that_excludes_zero_is_not_enough_among_many_edits():
     """Planted: of many edits without an effect the luckiest one has such an interval."""
     rng = np.random.default_rng(3)

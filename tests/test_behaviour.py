@@ -100,3 +100,9 @@ def test_abilities_go_from_their_beginning_to_their_end():
     toy = pd.DataFrame({"ability": ["x"] * 3, "tokens": [1, 10, 100], "done": [0, 0.4, 0.9]})
     assert training_record.tokens_until(toy, "x") == 100
     assert training_record.tokens_until(toy, "y") == math.inf
+    other = toy.assign(ability="z", done=[0, 0.6, 0.9])
+    both = pd.concat([toy, other])
+    assert training_record.times_later(both, "x", "z") == (10, 1, 100)
+    assert training_record.times_later(both, "y", "z") is None
+    at_once = pd.concat([toy, other.assign(done=0.9)])
+    assert training_record.times_later(at_once, "x", "z") is None

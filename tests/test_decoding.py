@@ -216,6 +216,16 @@ def test_greedy_text_is_watched_token_by_token(handle, few):
     assert (one["loop_from"].isna() == one["period"].isna()).all()
 
 
+def test_a_repetition_counts_as_left_only_where_the_end_is_elsewhere():
+    again, plain = tuple(range(8)) * 2, tuple(range(16))
+    short = {"stays": again, "leaves": again, "later": again, "none": plain, "unwatched": again}
+    ends = {"stays": 1.0, "leaves": np.nan, "later": 20.0, "none": np.nan}
+    rows = [(p, i + 1, ends[p]) for p in ends for i in range(40)]
+    longer = pd.DataFrame(rows, columns=["prompt", "position", "loop_from"])
+    assert loops.left_again(short, longer) == (3, 2)
+    assert loops.left_again(short, longer[longer["position"] <= 20]) is None
+
+
 def test_the_control_of_loops_is_human_text_over_the_same_positions(handle, few):
     table = loops.surest_in_human_text.uncached(handle, few)
     greedy = loops.repetition_feeds_itself.uncached(handle, few)

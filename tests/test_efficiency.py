@@ -300,6 +300,19 @@ def test_every_flip_is_a_near_tie():
     assert flips <= ties
 
 
+def test_the_interval_of_flips_is_over_prompts():
+    rows = [("bfloat16", f"p{i}", 17, int(i == 0) * 4) for i in range(16)]
+    rows += [("float32", f"p{i}", 17, 0) for i in range(16)]
+    table = pd.DataFrame(rows, columns=["dtype", "prompt", "steps", "flips"])
+    found = equality.same_token(table, "bfloat16")
+    assert found.value == pytest.approx(1 - 4 / (16 * 17))
+    assert found.low < found.value < found.high
+    never = equality.same_token(table, "float32")
+    assert (never.value, never.high) == (1, 1)
+    assert never.low < 0.9
+    assert (found.n, never.n) == (16, 16)
+
+
 def test_sixteen_bits_on_a_processor_round_as_native_products_do():
     """Only matrix products differ from the plain conversion, by rounding; the original stays."""
     model = build("llama")
@@ -350,11 +363,13 @@ def test_plain_and_fused_attention_agree():
 @pytest.mark.parametrize("power", [1, 2])
 def test_slopes_find_the_power(power):
     rows = [("part", r, n, n**power * (1 + 0.01 * r)) for n in (64, 128, 256) for r in range(5)]
-    table = pd.DataFrame(rows, columns=["part", "repeat", "length", "seconds"])
+    table = pd.DataFrame(rows, columns=["part", "repeat", "length", "seconds"]).assign(heads=4)
     found = scaling.slopes(table)
     assert found["slope"].tolist() == pytest.approx([power] * 2)
     assert (found["low"] <= power + 1e-9).all()
     assert summary.local_slope(table).value == pytest.approx(power)
+    fewer = table.assign(heads=np.where(table["length"] < 128, 4, 2))
+    assert scaling.slopes(fewer)["length"].tolist() == pytest.approx([math.sqrt(128 * 256)])
 
 
 def test_the_expected_slope_lies_between_linear_and_quadratic():
@@ -371,7 +386,7 @@ def test_lengths_reach_beyond_the_crossover_within_a_limit(crossover, longest):
 
 
 def test_every_part_is_timed_and_fewer_heads_are_scaled_up(handle, monkeypatch):
-    monkeypatch.setattr(scaling, "HELD", 4 * 512 * 512)  # one head of the longest length
+    monkeypatch.setattr(scaling, "HELD", 4 * 512 * 512)  # one head of the longest length; two run
     heads = []
     whole = scaling.plain
     monkeypatch.setattr(
@@ -385,10 +400,20 @@ def test_every_part_is_timed_and_fewer_heads_are_scaled_up(handle, monkeypatch):
         "MLP",
         "whole block",
     }
-    assert (1, 512) in heads
+    assert (2, 512) in heads
     assert (4, 64) in heads
-    assert [scaling.heads_timed(4, n) for n in (64, 512, 10_000)] == [4, 1, 1]
+    plain = table[table["part"] == "scores and values, plain"].set_index("length")["heads"]
+    assert (plain[64], plain[512]) == (4, 2)
+    assert (table.loc[table["part"] == "MLP", "heads"] == 4).all()
     assert (table["seconds"] > 0).all()
+
+
+def test_long_texts_are_all_timed_with_one_number_of_heads():
+    lengths = (64, 256, 512, 1024, 2048, 4096)
+    assert [scaling.heads_timed(8, n, 4096) for n in lengths] == [8, 8, 2, 2, 2, 2]
+    assert [scaling.heads_timed(8, n, 1024) for n in (512, 1024)] == [8, 8]
+    assert [scaling.heads_timed(1, n, 8192) for n in (512, 8192)] == [1, 1]
+    assert scaling.heads_timed(12, 8192, 8192) == 1
 
 
 def test_totals_add_up_steps_of_a_known_power():

@@ -20,9 +20,10 @@ from internals.evidence import mistakes
 from internals.evidence.claims import make_claim
 from internals.generation.generate import GREEDY
 from internals.measure import norm_outputs, normalisation
-from internals.measure.decoding import choices
+from internals.measure.decoding import choices, samples
 from internals.measure.efficiency import equality, memory, operations
 from internals.measure.laboratory import findings as whole
+from internals.measure.laboratory import generation
 from internals.measure.laboratory import tokens as token_tests
 from internals.measure.laboratory.lab import Attribution, Lab, Run
 from internals.measure.laboratory.record import (
@@ -241,7 +242,7 @@ def three_vectors(lab_of, tiny_folder):
 
 
 def same_either_way(**columns):
-    table = pd.DataFrame({"prompt": ["a", "b"], "steps": 9, "largest": 0.0, "flips": 0} | columns)
+    table = pd.DataFrame({"prompt": range(16), "steps": 9, "largest": 0.0, "flips": 0} | columns)
     both = [table.assign(dtype=d) for d in ("float32", "bfloat16")]
     return [(equality.equality, pd.concat(both))]
 
@@ -257,10 +258,9 @@ def below_p(p):
     return rule
 
 
-def answers(correct, n=60, mass=1.0):
+def answers(correct, n=60, mass=1.0, level=-1):
     table = pd.DataFrame({"fact_id": range(n), "confidence": 0.95, "correct": correct})
-    table["mass"] = mass
-    return [(answers_by_exposure.answers, table)]
+    return [(answers_by_exposure.answers, table.assign(mass=mass, level=level))]
 
 
 def scored(losses):
@@ -268,8 +268,19 @@ def scored(losses):
     return [(positions.positions, table.assign(top_prob=1.0))]
 
 
+def texts(loops, human_loops=0, n=24):
+    """Greedy texts and as much human text, the first of each kind with a sequence twice."""
+    again, fresh = tuple(range(10)) * 2, tuple(range(20))
+    kinds = [[again if i < k else fresh for i in range(n)] for k in (loops, human_loops)]
+    made = pd.DataFrame({"setting": "greedy", "prompt": range(n), "ids": kinds[0]})
+    # A longer piece, and a second one of each document, which must both be cut away.
+    longer = [ids + ids for ids in kinds[1]] + [again] * n
+    people = pd.DataFrame({"prompt": [*range(n), *range(n)], "ids": longer})
+    return [(samples.samples, made), (samples.human, people)]
+
+
 def beams():
-    table = pd.DataFrame({"greedy_bits": 9.0, "beam_bits": 9.0, "greedy_loops": [False] * 9})
+    table = pd.DataFrame({"greedy_bits": 9.0, "beam_bits": [9.0] * 9})
     return [(choices.beams, table)]
 
 
@@ -300,11 +311,6 @@ def rivals():
 def normal_features():
     table = pd.DataFrame({"network": "model", "mean": [0.0] * 20, "std": 1.0})
     return [(norm_outputs.norm_outputs, SimpleNamespace(features=table))]
-
-
-def premiums():
-    table = pd.DataFrame({"tokenizer": "own", "language": list("abcdefgh"), "value": 1.0})
-    return [(measured.premiums, table)]
 
 
 def spelt(bits=0.0):
@@ -342,7 +348,7 @@ CONTROLS = {
     "capitals-are-equal": case_is_lost,
     "a-word-is-a-token": lambda m: m(tokenizer=word_level()),
     "a-number-is-a-token": lambda m: m(given=one_piece()),
-    "languages-cost-the-same": lambda m: m(given=premiums()),
+    "languages-cost-the-same": lambda m: m(tokenizer=Rule(lambda text: [*text[::4]])),
     "a-trailing-blank-is-harmless": blank_is_lost,
     "texts-begin-with-bos": lambda m: m(tokenizer=with_start_token()),
     "any-tag-is-special": lambda m: m(tokenizer=with_tags()),
@@ -397,7 +403,7 @@ CONTROLS = {
     "top-k-keeps-a-fixed-share": lambda m: m(prompt_logits=even()),
     "the-order-of-rules-is-free": lambda m: m(prompt_logits=even()),
     "greedy-is-most-likely": lambda m: m(given=beams()),
-    "the-best-tokens-make-the-best-text": lambda m: m(given=beams()),
+    "the-best-tokens-read-like-people": lambda m: m(given=texts(0, 12)),
     "a-seed-fixes-the-text": lambda m: m(sampler=GREEDY),
     "sampling-takes-the-favourite": lambda m: m(prompt_logits=one_hot()),
     "one-prompt-shows-it": lambda m: m(prompt_logits=much_alike()),
@@ -443,14 +449,14 @@ def reused(tiny_folder):
         (measured.fuzz, coverage.fuzz(tokenizer, 5)),
         (measured.case_forms, casing.case_table(tokenizer, ["cat", "dog", "the"])),
         (measured.number_splits, numbers.number_table(tokenizer, 1100)),
-        (measured.premiums, premiums()[0][1].assign(value=3.0)),
         (one_prompt.blank_effect, pd.DataFrame({"moved": np.linspace(0, 1, 30)})),
         (one_prompt.map_properties, maps()[0][1].assign(undefined=0, shift_change=0.0)),
         (temperature.sweep, swept()[0][1].eval("entropy_bits = temperature")),
         (positions.positions, scored(clustered)[0][1].assign(top_prob=0.5)),
         (norm_outputs.norm_outputs, SimpleNamespace(features=normal.assign(mean=2.0))),
         (operations.counted, pd.DataFrame({"n": [4, 48], "counter": [4, 50]})),
-        (choices.beams, beams()[0][1].assign(beam_bits=7.0, greedy_loops=True)),
+        (choices.beams, beams()[0][1].assign(beam_bits=7.0)),
+        *texts(20),
         *[*answers(odd), rivals()[0], (measured.rival_rates, rates), *nuclei(60), *spelt(1.0)],
         *[*same_either_way(largest=1e-5), (memory.held, held)],
     ]
@@ -542,6 +548,57 @@ def test_a_share_among_unlikely_candidates_makes_no_answer_sure(lab_of):
     unlikely = REGISTER["sure-means-true"].test(lab_of(given=answers(odd, mass=1e-4)))
     assert unlikely.verdict == "does not apply"
     assert "at least 90% for 0 of 60 facts" in unlikely.outcome
+
+
+def test_right_answers_are_told_by_the_statements_where_these_are_known(lab_of):
+    odd = np.arange(60) % 2 == 1
+    known = answers(odd, level=np.where(np.arange(60) < 20, 0, 10))
+    found = REGISTER["sure-means-true"].test(lab_of(given=known))
+    assert found.outcome.endswith("right are 10 of 20 (0) and 20 of 40 (10).")
+    unknown = REGISTER["sure-means-true"].test(lab_of(given=answers(odd)))
+    assert "statements" not in unknown.outcome
+
+
+def test_half_characters_do_not_count_against_encoding_again(lab_of):
+    """Bytes alone are cut in one way only, but most draws of them are no text."""
+    plain = copy.deepcopy(byte_level_bpe())
+    found = REGISTER["one-segmentation"].test(lab_of(tokenizer=plain))
+    assert found.verdict == "refuted"
+    assert token_tests._is_utf8(plain, plain("é", add_special_tokens=False)["input_ids"])
+    high = plain.convert_tokens_to_ids("Ã")  # the byte 0xC3, the first half of é
+    assert not token_tests._is_utf8(plain, [high])
+
+
+def test_languages_with_unknown_tokens_are_left_out(lab_of):
+    assert verdict("languages-cost-the-same", lab_of(tokenizer=word_level())) == "does not apply"
+    found = REGISTER["languages-cost-the-same"].test(lab_of())
+    assert found.verdict == "refuted"
+    assert "English" in found.outcome
+
+
+def test_the_operations_of_a_step_are_a_line_in_the_text(lab_of):
+    lab = lab_of()
+    counted = [generation._step_operations(lab, n) for n in (8, 16, 24)]
+    assert counted[2] - counted[1] == counted[1] - counted[0] > 0
+    found = REGISTER["a-cached-step-costs-the-same"].test(lab)
+    assert f"a full context of {lab.facts.context_length} " in found.outcome
+
+
+def test_flips_in_few_texts_do_not_make_the_cache_an_approximation(lab_of):
+    flips = [1, 1, *[0] * 14]
+    found = REGISTER["the-cache-approximates"].test(lab_of(given=same_either_way(flips=flips)))
+    assert found.verdict == "refuted"
+    assert "2 of 16 in sixteen bits (2 of 144 steps)" in found.outcome
+    flips = [1] * 8 + [0] * 8
+    found = REGISTER["the-cache-approximates"].test(lab_of(given=same_either_way(flips=flips)))
+    assert found.verdict == "not decided"
+
+
+def test_greedy_text_may_repeat_itself_as_often_as_people_do(lab_of):
+    name = "the-best-tokens-read-like-people"
+    assert verdict(name, lab_of(given=texts(20, 0))) == "refuted"
+    assert verdict(name, lab_of(given=texts(12, 10))) == "not decided"
+    assert REGISTER[name].test(lab_of(given=texts(20, 0))).predicted[1] < 0.2
 
 
 def test_a_model_with_one_favourite_agrees_with_itself_by_chance(lab_of):
@@ -674,6 +731,15 @@ def test_the_page_tells_every_verdict_and_the_expectation():
     first = claims[next(iter(entries))]
     assert first.sentence.endswith("is wrong here: 25.0% of 8\u00a0words are so.")
     assert mistakes.sentences(table, entries, "holds here").count("“") == 1
+
+
+def test_a_claim_on_what_does_not_apply_says_so():
+    id, entry = next(iter(REGISTER.items()))
+    table = pd.DataFrame([whole.as_row(id, does_not_apply("There are no words."))])
+    table = table.astype({"value": float, "low": float, "high": float})
+    report = SimpleNamespace(claim=lambda id, sentence, **k: make_claim(id, "lab", sentence, **k))
+    claim = mistakes.claims(report, table, {id: entry})[id]
+    assert claim.sentence.endswith("does not apply here: there are no words.")
 
 
 def test_expectations_are_told_without_superfluous_digits():

@@ -50,6 +50,10 @@ def test_a_sound_chapter_is_clean(tmp_path):
         ("See `{python} 12`.", "the inline number “12” is typed by hand"),
         ("See `{python} unknown_name`.", "which no cell of this chapter defines"),
         ("So `{python} text``{python} big.ref`.", "two inline values touch"),
+        (
+            'So it is [@a][; or not]{.when-claim id="big" verdict="supported"}.',
+            "a span touches the citation before it",
+        ),
         ("See @fig-gone.", "@fig-gone refers to nothing"),
         ('[x]{.when fact="gone" is="y"}', "models have no fact “gone”"),
         ('[x]{.when fact="norm_kind"}', 'either is="…" or not="…"'),

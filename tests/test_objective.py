@@ -192,7 +192,9 @@ def test_drift_of_a_tiny_model_has_every_source_and_segment(handle):
 
 def test_wrong_answers_are_what_they_are_said_to_be(exposure):
     table = truth_frequency.rivals(exposure)
-    assert (table["common_statements"] > table["statements"]).all()
+    assert (table["common_statements"] > table["true_statements"]).all()
+    assert (table["rare_statements"] <= table["true_statements"]).all()
+    assert (table["statements"] <= table["true_statements"]).all()
     assert (table["rare_statements"] <= truth_frequency.RARE).all()
     assert (table["common"] != table["object"]).all()
     assert (table["rare"] != table["object"]).all()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -602,6 +603,38 @@ def test_a_noisy_twin_does_not_know_what_it_does_not_know(fable, exposure, colou
     assert not uncertainty.risk_coverage(table, n_resamples=500).gain.low > 0.02
 
 
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        (" not known to anyone", True),
+        (" never recorded.", True),
+        (" I don’t know", True),
+        (" I do not know.", True),
+        (" No one knows", True),
+        (" not far from here", False),
+        (" not known", True),
+        (" no longer red", False),
+        (" never blue", False),
+        (" I saw it", False),
+        (" notknown", False),
+    ],
+)
+def test_only_a_phrase_that_refuses_is_a_refusal(text, refused):
+    assert unanswerable.is_refusal(text) == refused
+
+
+def test_an_answer_that_begins_like_a_refusal_is_judged_by_how_it_goes_on(fable, monkeypatch):
+    question = unanswerable.Question("new name", "colour", "Vex", "The colour of Vex is", "")
+    monkeypatch.setattr(unanswerable, "_questions", lambda *_: iter([question]))
+    ids = fable.tokenizer(" not")["input_ids"]
+    table = unanswerable.asked.uncached(_handle(_planted(fable, lambda _: {ids[0]: 40.0})))
+    assert table["said"].tolist() == ["not"]
+    assert not table["declined"].any()  # the planted model stops after it: "not."
+    assert unanswerable.refuses(Counter({" not known": 2, " not red": 2}))
+    assert not unanswerable.refuses(Counter({" not known": 1, " not red": 2}))
+    assert not unanswerable.refuses(Counter())
+
+
 # --- areas and curves ---------------------------------------------------------------------------
 
 
@@ -674,3 +707,27 @@ def test_the_prior_counts_the_most_stated_object():
     found = uncertainty.answer_prior(answers, exposure)
     assert found["share"].value == pytest.approx(2 / 3)
     assert found["chance"] == pytest.approx(0.1)
+
+
+def test_objects_stated_equally_often_leave_no_favourite_to_test():
+    exposure = pd.DataFrame(
+        {
+            "kind": ["invented"] * 4,
+            "relation": ["colour", "colour", "food", "food"],
+            "object": ["red", "blue", "fish", "hay"],
+            "exposures": [5, 5, 1, 4],
+        }
+    )
+    answers = pd.DataFrame(
+        {
+            "level": [0, 0, 0],
+            "relation": ["colour", "food", "food"],
+            "chosen": ["blue", "hay", "fish"],
+            "fact_id": ["a", "b", "c"],
+            "candidates": [10, 4, 4],
+        }
+    )
+    found = uncertainty.answer_prior(answers, exposure)
+    assert found["share"].value == pytest.approx(1 / 2)
+    assert found["chance"] == pytest.approx(1 / 4)
+    assert uncertainty.answer_prior(answers.head(1), exposure) is None

@@ -205,6 +205,12 @@ def test_a_planted_gain_is_found_where_it_is():
     assert gain["new in the document"] == pytest.approx(0, abs=0.05)
     assert against_ngram._repetition(table).value == pytest.approx(1.5, abs=0.05)
     assert bands.groupby("by")["share"].sum().max() == pytest.approx(1)
+    fewer = table.assign(context_read=1 + table["context_read"] % 30)
+    assert "last 4 tokens, read 1–9 times" in against_ngram.bands(fewer)["group"].tolist()
+    pruned = fewer.assign(context_read=fewer["context_read"].clip(lower=2))
+    named = against_ngram.bands(pruned)["group"].tolist()
+    assert "last 4 tokens, read 2–9 times" in named
+    assert against_ngram._least_read(pruned) == 2
     everything = against_ngram.rates(table).iloc[-1]
     assert everything["gain"] == pytest.approx(1.5 * table["repeated"].mean() / 4, abs=0.02)
     assert everything["gain_low"] < everything["gain"] < everything["gain_high"]
@@ -555,6 +561,12 @@ def test_moving_a_planted_direction_changes_the_answer_and_a_random_one_does_not
         assert effects.loc[(layer, "class means"), "flipped"] > 0.9
         assert effects.loc[(layer, "random"), "flipped"] < 0.35
     assert patching.against_random(table).low > 0
+    top = patching.best_layer(table)
+    assert patching.against_random(table, top) == patching.against_random(table)
+    assert patching.against_random(table, 1 - top).value < patching.against_random(table).value
+    assert [patching.nearest_layer(table, k) for k in (0, 1, 7)] == [0, 1, 1]
+    assert patching.nearest_layer(table.iloc[:0], 1) is None
+    assert patching.best_layer(table.iloc[:0]) is None
     assert len(patching.by_layer(table)) == 6
     assert style.render(figures.probe_and_patch, _layers(), patching.by_layer(table)).svg
 

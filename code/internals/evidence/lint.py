@@ -37,6 +37,7 @@ _PERCENT_WORD = re.compile(
     re.I,
 )
 _TOUCHING = re.compile(r"[^`]``\{python\} ")
+_SPAN_AFTER_CITATION = re.compile(r"\[[^\[\]]*(?<!\w)@\w[^\[\]]*\]\[")
 _CROSSREF = re.compile(r"(fig|tbl|eq|lst|sec)-")
 _MUST_BE_CITED = re.compile(r"(fig|tbl|eq|lst)-")
 _BUILTINS = set(dir(builtins))
@@ -60,6 +61,13 @@ def _touching(chapter: Chapter) -> Iterator[tuple[int, str]]:
     for line, text in enumerate(chapter.path.read_text("utf-8").splitlines(), 1):
         if _TOUCHING.search(text):
             yield line, "two inline values touch, which Quarto cannot read; write &NoBreak; between"
+
+
+def _span_after_citation(chapter: Chapter) -> Iterator[tuple[int, str]]:
+    """A citation and a span with nothing between: Pandoc reads ``[a][b]`` as one link."""
+    for line, text in enumerate(chapter.path.read_text("utf-8").splitlines(), 1):
+        if _SPAN_AFTER_CITATION.search(text):
+            yield line, "a span touches the citation before it; write &NoBreak; between"
 
 
 @dataclass
@@ -163,6 +171,7 @@ class _Context:
             self._labels(chapter),
             self._figures(chapter),
             _touching(chapter),
+            _span_after_citation(chapter),
         )
         for check in checks:
             for line, message in check:

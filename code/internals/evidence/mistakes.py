@@ -35,7 +35,7 @@ def claims(report: Report, table: pd.DataFrame, register: Register) -> dict[str,
         exact = not (math.isfinite(row.low) and math.isfinite(row.high))
         found[row.id] = report.claim(
             f"mistake-{row.id}",
-            f"“{wrong}” is wrong here: {_lower(row.outcome)}",
+            f"“{wrong}” {'is wrong' if applies else 'does not apply'} here: {_lower(row.outcome)}",
             value=_number(row.value) if applies else None,
             interval=None if exact or not applies else (row.low, row.high),
             n=row.n if applies else None,

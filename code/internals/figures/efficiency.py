@@ -8,6 +8,9 @@ from matplotlib.figure import Figure
 
 from internals.figures import style
 
+SLOPES = (-0.5, 3.5)
+"""Slopes in the frame of `local_slopes`; those of calls of microseconds may lie outside."""
+
 
 def step_times(table: pd.DataFrame, predicted: pd.DataFrame) -> Figure:
     """Time of one step by text length, with and without a cache, beside what was expected."""
@@ -124,7 +127,7 @@ def local_slopes(table: pd.DataFrame) -> Figure:
     for level in (1, 2):
         ax.axhline(level, color=style.ink().muted, lw=1, ls=style.DASHES[2])
     _logarithmic_lengths(ax, table["length"])
-    ax.set_ylim(-0.5, 3.5)  # single calls of microseconds may lie outside
+    ax.set_ylim(*SLOPES)
     ax.set_xlabel("tokens (log scale)")
     ax.set_ylabel("local log-log slope")
     figure.legend(loc="outside upper center", ncols=2)
@@ -159,11 +162,11 @@ def totals(table: pd.DataFrame) -> Figure:
 
 
 def frontier(table: pd.DataFrame) -> Figure:
-    """What is stored: the time of a token and the loss that it costs, against the memory."""
+    """What is stored: the time of a token and the change of the loss, against the memory."""
     figure, axes = style.figure(1, 2, height_in=3.1)
     panels = (
         ("median", "low", "high", 1000, "milliseconds of a token (log scale)"),
-        ("extra_bits", "extra_low", "extra_high", 1, "extra loss (bits per byte)"),
+        ("extra_bits", "extra_low", "extra_high", 1, "change of the loss (bits per byte)"),
     )
     for ax, (column, low, high, factor, label) in zip(axes, panels, strict=True):
         for i, row in enumerate(table.itertuples()):

@@ -114,7 +114,7 @@ def probe_and_patch(layers: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     )
     ax.axhline(own["majority"].iloc[0], color=style.ink().muted, ls=style.DASHES[2], lw=1)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_ylim(0, 1)
+    ax.set_ylim(min(0.0, float(own["selectivity"].min()) - 0.03), 1)
     ax.set_xlabel("layer (0 is the embedding)")
     ax.set_ylabel("share right")
     ax.legend(fontsize=7.5)

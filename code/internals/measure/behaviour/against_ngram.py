@@ -129,6 +129,8 @@ class Summary:
     """Gain at tokens that stood in the document before minus gain at new ones, bits per token;
     None where documents are too short to tell."""
     tokens: int
+    rare: str
+    """Name of the group of tokens after a whole context that the counts know least often."""
 
     def band(self, by: str, group: str) -> stats.Estimate | None:
         """The gain of one group, None if it has too few tokens."""
@@ -144,7 +146,14 @@ class Summary:
 def summary(model: ModelHandle, n: int = 127) -> Summary:
     """Where the model is better than a 5-gram model, and where not"""
     table = compare(model, n)
-    return Summary(rates(table), bands(table), _repetition(table), len(table))
+    least = _least_read(table)
+    return Summary(
+        rates(table),
+        bands(table),
+        _repetition(table),
+        len(table),
+        _context(ORDER - 1, 0, least)[2:],
+    )
 
 
 def _repetition(table: pd.DataFrame) -> stats.Estimate | None:
@@ -249,7 +258,8 @@ def _labels(table: pd.DataFrame) -> dict[str, pd.Series]:
         return pd.Series([names[k] for k in number], index=table.index)
 
     read = np.searchsorted(READ, table["context_read"], side="right") - 1
-    known = [_context(k, r) for k, r in zip(table["context"], read, strict=True)]
+    least = _least_read(table)
+    known = [_context(k, r, least) for k, r in zip(table["context"], read, strict=True)]
     again = table["repeated"].map({False: "0 new in the document", True: "1 stood there before"})
     return {
         "known context": pd.Series(known, index=table.index),
@@ -259,12 +269,22 @@ def _labels(table: pd.DataFrame) -> dict[str, pd.Series]:
     }
 
 
-def _context(length: int, read: int) -> str:
+def _least_read(table: pd.DataFrame) -> int:
+    """The smallest number of times that the counts know a whole context of this text.
+
+    Pruned counts know none that came once, and the name of a group should not claim it.
+    """
+    totals = table.loc[table["context"] == ORDER - 1, "context_read"]
+    return int(totals.min()) if len(totals) else READ[0]
+
+
+def _context(length: int, read: int, least: int = READ[0]) -> str:
     """Name of the group of a token by what the counts know of the tokens before it."""
     if length == ORDER - 1:
         last = len(READ) - 1
-        often = (
-            f"{READ[-1]:,} or more" if read >= last else f"{READ[read]:,}–{READ[read + 1] - 1:,}"
-        )
+        often = f"{READ[-1]:,} or more"
+        if read < last:
+            highest = READ[read + 1] - 1
+            often = f"{min(max(READ[read], least), highest):,}–{highest:,}"
         return f"{length + max(read, 0)} last {length} tokens, read {often} times"
     return f"{length} " + ("none", "last token only", "last 2 tokens", "last 3 tokens")[length]

@@ -181,10 +181,10 @@ def shares(
     steps: pd.DataFrame, attributes: pd.DataFrame, pairs: pd.DataFrame | None
 ) -> pd.DataFrame:
     """All shares of right answers with Wilson intervals and chance: ``label``, ``value``, ``low``,
-    ``high``, ``chance``, ``control`` (a single fact, or a pair that was read)."""
+    ``high``, ``chance``, ``control`` (a single fact, the question without its link, or a pair that
+    was read)."""
     rows: list[tuple[str, stats.Estimate, float, bool]] = [
-        (task, accuracy(steps, task), chance(steps, task), task in ("first step", "second step"))
-        for task in STEPS
+        (task, accuracy(steps, task), chance(steps, task), task != "both steps") for task in STEPS
     ]
     for task, label in (("alone", "currency alone"), ("together", "currency after the language")):
         found = accuracy(attributes, task)

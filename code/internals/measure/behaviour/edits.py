@@ -218,6 +218,39 @@ def beyond_control(table: pd.DataFrame) -> pd.Series:
     return own["change"] - control.fillna(0.0).to_numpy()
 
 
+HALF_A_TOKEN = 0.5
+"""So many more tokens on average still count as no more."""
+
+
+def dearer_than_letters(table: pd.DataFrame) -> pd.Series:
+    """Do edits cost clearly more than the same word cut into letters, although they add no more
+    tokens? By name of the edit, for those that add no more.
+
+    If so, a part of their cost has another cause than the number of tokens. ``table``: of `edits`;
+    compared over the sentences that have both, by interval and corrected p-value.
+    """
+    tested = table[(table["control"] != "") | (table["edit"] == SAME_BYTES[1])]
+    cost, tokens = (
+        tested.pivot(index="sentence", columns="edit", values=values)
+        for values in ("change", "extra_pieces")
+    )
+    more, p = {}, {}
+    for edit in cost.columns.drop(SAME_BYTES[1], errors="ignore"):
+        if SAME_BYTES[1] not in cost:
+            break
+        both = cost[[edit, SAME_BYTES[1]]].dropna()
+        added = tokens.loc[both.index].mean()
+        if len(both) < LEAST_SENTENCES or added[edit] > added[SAME_BYTES[1]] + HALF_A_TOKEN:
+            continue
+        gap = stats.paired_difference(both[edit], both[SAME_BYTES[1]], unit="sentences")
+        more[edit] = gap.low > 0
+        p[edit] = stats.sign_flip_test(
+            both[edit] - both[SAME_BYTES[1]], n_permutations=1999
+        ).p_value
+    adjusted = stats.benjamini_hochberg(pd.Series(p, dtype=float))
+    return pd.Series(more, dtype=bool) & (adjusted < CLEAR)
+
+
 def estimate(table: pd.DataFrame, edit: str, what: str = "change") -> stats.Estimate | None:
     """One cell of `costs` (``change``, ``accuracy`` or ``excess``); None if it is not there."""
     row = table[table["edit"] == edit]

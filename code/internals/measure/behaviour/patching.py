@@ -256,13 +256,25 @@ def by_layer(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def against_random(table: pd.DataFrame) -> stats.Estimate | None:
-    """Shift by class means minus that by random directions, at the layer where class means move
-    most, in bits; None for an empty table."""
+def best_layer(table: pd.DataFrame) -> int | None:
+    """The layer where class means move the answer most; None for an empty table."""
     if table.empty:
         return None
     means = table[table["direction"] == "class means"].groupby("layer")["shift_bits"].mean()
-    part = table[table["layer"] == means.idxmax()]
+    return int(means.idxmax())
+
+
+def nearest_layer(table: pd.DataFrame, layer: int) -> int | None:
+    """The layer that was changed and lies nearest to ``layer``; None for an empty table."""
+    return None if table.empty else min(map(int, table["layer"]), key=lambda k: abs(k - layer))
+
+
+def against_random(table: pd.DataFrame, layer: int | None = None) -> stats.Estimate | None:
+    """Shift by class means minus that by random directions at a layer (:func:`best_layer` by
+    default), in bits; None for an empty table."""
+    if table.empty:
+        return None
+    part = table[table["layer"] == (best_layer(table) if layer is None else layer)]
     wide = part.pivot(index="country", columns="direction", values="shift_bits")
     return stats.paired_difference(
         wide["class means"], wide["random"], unit="countries", method="percentile"

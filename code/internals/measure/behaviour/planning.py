@@ -2,7 +2,7 @@
 
 The same three nouns stand in two orders, and only the order says which noun comes first. After
 “the” the noun has to be found; after “is” the article has to fit a noun that is still to come. The
-unit of resampling is the noun with a vowel, since sets that share it are alike.
+unit of resampling is the noun that begins with a vowel, since sets that share it are alike.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FORM = "{who} has these things: {first}, {second} and {third}. The first thing i
 
 
 def sets(n: int, seed: int = 0) -> list[tuple[str, str, str, str]]:
-    """``n`` different sets: a person, a noun with a vowel, two with a consonant."""
+    """``n`` different sets: a person, a noun that begins with a vowel, two with a consonant."""
     rng = np.random.default_rng([seed, 64])
     found: list[tuple[str, str, str, str]] = []
     while len(found) < n:
@@ -87,12 +87,13 @@ def foresight(model: ModelHandle, n: int = 50, seed: int = 0) -> pd.DataFrame:
 
 
 def shift(table: pd.DataFrame, column: str) -> stats.Estimate | None:
-    """Mean of ``article`` or ``noun`` in bits, over the nouns with a vowel; None without rows."""
+    """Mean of ``article`` or ``noun`` in bits, over the nouns that begin with a vowel; None without
+    rows."""
     if len(table) == 0:
         return None
     return stats.bootstrap_ci(
         table[column].to_numpy(),
         clusters=table["vowel"].to_numpy(),
         method="percentile",
-        unit="nouns with a vowel",
+        unit="nouns that begin with a vowel",
     )

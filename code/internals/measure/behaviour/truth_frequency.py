@@ -31,19 +31,23 @@ RARE = 16
 """Most statements of a rare wrong answer, with whatever subject."""
 BANDS = ((0, 0, "0"), (1, 1, "1"), (2, 8, "2–8"), (9, 16, "9–16"), (17, 64, "17–64"))
 """Statements of a fact, grouped: lowest, highest, name. No answer is commoner than facts beyond."""
+ONCE, FEW = (1, 1), (2, 8)
+"""The bands of facts that were stated rarely: lowest and highest number of statements."""
 
 
 def rivals(exposure: pd.DataFrame, per_band: int = PER_BAND, seed: int = 0) -> pd.DataFrame:
     """Facts with a common and a rare wrong answer of the same relation.
 
-    Common is the answer stated most often with other subjects (one of the ten most stated, drawn),
-    and more often than the fact itself; rare was stated at most :data:`RARE` times. Facts whose
-    answer shows in the subject (Tunis, Luxembourg) are left out: they can be guessed.
+    Common is one of the ten answers stated most often, drawn, and stated more often in all than the
+    true answer; rare was stated at most :data:`RARE` times, and no more often than the true answer.
+    Left out are facts without such answers, and those whose answer shows in the subject (Tunis,
+    Luxembourg): they can be guessed.
 
     Returns:
         ``fact_id``, ``relation``, ``subject``, ``object``, ``statements`` (of the fact),
-        ``common``, ``common_statements``, ``rare``, ``rare_statements``; at most ``per_band`` facts
-        of each band.
+        ``true_statements`` (of its answer, with whatever subject), ``common``,
+        ``common_statements``, ``rare``, ``rare_statements``; at most ``per_band`` facts of each
+        band.
     """
     real = exposure[(exposure["kind"] == "real") & exposure["relation"].isin(RELATIONS)]
     rng = np.random.default_rng([seed, 61])
@@ -53,8 +57,8 @@ def rivals(exposure: pd.DataFrame, per_band: int = PER_BAND, seed: int = 0) -> p
         totals = totals.sort_values(ascending=False, kind="stable")
         top, few = totals.index[:10], totals.index[totals <= RARE]
         for fact in part.itertuples():
-            common = [o for o in top if o != fact.object and totals[o] > fact.exposures]
-            rare = [o for o in few if o != fact.object]
+            common = [o for o in top if o != fact.object and totals[o] > totals[fact.object]]
+            rare = [o for o in few if o != fact.object and totals[o] <= totals[fact.object]]
             if not common or not rare or _shows(fact.subject, fact.object):
                 continue
             wrong = common[int(rng.integers(len(common)))]
@@ -66,6 +70,7 @@ def rivals(exposure: pd.DataFrame, per_band: int = PER_BAND, seed: int = 0) -> p
                     "subject": fact.subject,
                     "object": fact.object,
                     "statements": int(fact.exposures),
+                    "true_statements": int(totals[fact.object]),
                     "common": wrong,
                     "common_statements": int(totals[wrong]),
                     "rare": other,
@@ -173,15 +178,17 @@ def lift(table: pd.DataFrame, first: str, second: str) -> stats.Estimate:
     return stats.paired_difference(a, b, unit="facts")
 
 
-def against_never(table: pd.DataFrame, column: str) -> stats.Estimate:
+def against_never(
+    table: pd.DataFrame, column: str, band: tuple[int, int] = (ONCE[0], FEW[1])
+) -> stats.Estimate:
     """Share of right preferences among rarely stated facts minus that among facts never stated."""
     few, never = (
         part[column].gt(0).to_numpy(float)
-        for part in (rarely_stated(table), table[table["statements"] == 0])
+        for part in (rarely_stated(table, band), table[table["statements"] == 0])
     )
     return stats.difference(few, never, unit="facts")
 
 
-def rarely_stated(table: pd.DataFrame, most: int = 8) -> pd.DataFrame:
+def rarely_stated(table: pd.DataFrame, band: tuple[int, int] = (ONCE[0], FEW[1])) -> pd.DataFrame:
     """Facts that were stated a few times, but at least once: the truth could be known."""
-    return table[table["statements"].between(1, most)]
+    return table[table["statements"].between(*band)]

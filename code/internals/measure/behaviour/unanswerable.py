@@ -8,6 +8,7 @@ many tokens. Unit: the question, one for each fact.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import pandas as pd
 from internals.cache import measurement
 from internals.measure import effort
 from internals.measure.behaviour.sampled_answers import (
+    LONGEST,
     SAMPLES,
     normal_form,
     room,
@@ -49,8 +51,16 @@ OTHER_QUESTION = {
 """What is asked about a familiar name: a relation that was stated about other names only."""
 
 
-DECLINES = frozenset({"unknown", "nobody", "none", "nothing", "nowhere", "no", "not", "never", "i"})
-"""First words of a refusal, as “not known” or “I do not know”."""
+DECLINES = frozenset({"unknown", "nobody", "none", "nothing", "nowhere"})
+"""Answers that refuse by themselves."""
+MAY_DECLINE = frozenset({"no", "not", "never", "i"})
+"""First words of a refusal, as “not known”, but also of ordinary continuations, as “not far”."""
+REFUSAL = re.compile(
+    r"\W*(i (do not|don't|did not|cannot|can't|could not) (know|tell|say|remember|answer)"
+    r"|i am not (sure|certain)|i have no idea|no[ -]?one|no (answer|idea)"
+    r"|(not|never)( yet)? (known|recorded|written|said|told|stated|given|sure|certain|clear))\b"
+)
+"""What an answer that begins with such a word must go on with, to count as a refusal."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,7 @@ def asked(model: ModelHandle, samples: int = SAMPLES, seed: int = 0) -> pd.DataF
     ``next_entropy`` (bits, of the next token), ``tokens`` (of the whole question), ``pieces`` (of
     the name), ``rarity`` (mean surprisal in bits of these pieces by their frequency in held-out
     text), ``said`` (the most frequent answer in normal form), ``correct`` (it is the right one;
-    never, where there is none), ``declined`` (it is a word that refuses an answer). Empty if no
+    never, where there is none), ``declined`` (it refuses an answer, see `refuses`). Empty if no
     question fits into the context.
     """
     loaded = model.loaded()
@@ -85,6 +95,7 @@ def asked(model: ModelHandle, samples: int = SAMPLES, seed: int = 0) -> pd.DataF
     answers = sample_answers(loaded, heads, samples, seed)
     for question, head, rare, answer in zip(chosen, heads, rarity, answers, strict=True):
         said = answer.most_frequent
+        unclear = said in MAY_DECLINE
         rows.append(
             {
                 "group": question.group,
@@ -99,10 +110,42 @@ def asked(model: ModelHandle, samples: int = SAMPLES, seed: int = 0) -> pd.DataF
                 "rarity": rare,
                 "said": said,
                 "correct": bool(question.answer) and said == normal_form(question.answer),
-                "declined": said in DECLINES,
+                "declined": refuses(_in_full(loaded, head, said, samples, seed))
+                if unclear
+                else said in DECLINES,
             }
         )
     return pd.DataFrame(rows)
+
+
+def refuses(texts: Counter[str]) -> bool:
+    """Whether at least half of these answers go on as a refusal; never, if there are none."""
+    refused = sum(n for text, n in texts.items() if is_refusal(text))
+    return 0 < texts.total() <= 2 * refused
+
+
+def is_refusal(text: str) -> bool:
+    """Whether a text begins as one of the phrases that refuse an answer."""
+    return REFUSAL.match(text.casefold().replace("’", "'")) is not None
+
+
+def _in_full(
+    loaded: LoadedModel, head: list[int], said: str, samples: int, seed: int
+) -> Counter[str]:
+    """Answers that begin with the word ``said``, not ended after it, so that one sees how they go
+    on."""
+    from internals.generation.branches import sample
+
+    end = loaded.facts.eos_id
+    made = sample(
+        loaded.model, [head], samples, LONGEST, done=lambda ids: ids[-1] == end, seed=seed
+    )
+    texts: Counter[str] = Counter()
+    for ids, times in made.counts[0].items():
+        text = loaded.tokenizer.decode(list(ids), skip_special_tokens=True)
+        if normal_form(text) == said:
+            texts[text] += times
+    return texts
 
 
 def _ids(loaded: LoadedModel, text: str) -> list[int]:

@@ -177,18 +177,25 @@ def uncertainty(model: ModelHandle) -> Uncertainty | None:
     return Uncertainty(pd.DataFrame(rows), separation(table), risk_coverage(table))
 
 
-def answer_prior(table: pd.DataFrame, exposure: pd.DataFrame) -> dict[str, Any]:
+def answer_prior(table: pd.DataFrame, exposure: pd.DataFrame) -> dict[str, Any] | None:
     """Do answers to facts that were never stated follow how often an answer was stated at all?
 
     ``table``: as `answers_by_exposure.answers` gives it. Returns ``share`` (of these questions
     answered with the object stated most often in its relation) and ``chance`` (one over the
-    candidates).
+    candidates). A relation in which several objects were stated most often has no favourite and is
+    left out; None if no question is left.
     """
     invented = exposure[exposure["kind"] == "invented"]
-    counts = invented.groupby(["relation", "object"])["exposures"].sum().reset_index()
-    top = counts.loc[counts.groupby("relation")["exposures"].idxmax()]
+    counts = invented.groupby(["relation", "object"])["exposures"].sum()
+    top = counts[counts == counts.groupby("relation").transform("max")].reset_index()
+    top = top.drop_duplicates("relation", keep=False)
     most = dict(zip(top["relation"], top["object"], strict=True))
-    part = table[(table["level"] == 0) & (table["relation"] != "ruler")]
+    # Rulers are names of which each was stated for one land, so none of them is a habit.
+    part = table[
+        (table["level"] == 0) & (table["relation"] != "ruler") & table["relation"].isin(most)
+    ]
+    if part.empty:
+        return None
     hits = part["chosen"] == part["relation"].map(most)
     return {
         "share": stats.bootstrap_ci(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,22 @@ def repetition_feeds_itself(model: ModelHandle, openings: Path = OPENINGS) -> pd
             seen.add(gram)
     columns = ["prompt", "position", "probability", "repeated", "loop_from", "period"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def left_again(short: Mapping[str, Sequence[int]], longer: pd.DataFrame) -> tuple[int, int] | None:
+    """Openings whose greedy text soon repeats an eight-gram, and those that leave it again.
+
+    ``short``: the first tokens of the greedy text by opening; ``longer``: `repetition_feeds_itself`
+    on the same openings. A text has left its repetition if it ends in no loop, or in one that
+    begins after the short text. None if the longer texts are less than twice as long, too short to
+    tell.
+    """
+    ends = longer.groupby("prompt")["loop_from"].first()
+    repeat = [p for p in ends.index if p in short and metrics.loops(short[p])]
+    if longer["position"].max() < 2 * max(map(len, short.values())):
+        return None
+    left = [p for p in repeat if not ends[p] <= len(short[p])]  # NaN: no loop
+    return len(repeat), len(left)
 
 
 @measurement(files=[HELD_OUT])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from internals import inputs
+from internals import inputs, stats
 from internals.cache import measurement
 from internals.measure import effort
 from internals.measure.efficiency.speed import library_greedy, random_ids
@@ -51,6 +51,20 @@ def equality(model: ModelHandle, prompts: Path = PROMPTS, new: int = NEW) -> pd.
             rows.append((str(dtype).removeprefix("torch."), prompt.id, *found))
     columns = ["dtype", "prompt", "steps", "largest", "flips", "near_ties"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def same_token(table: pd.DataFrame, dtype: str) -> stats.Estimate:
+    """Share of the steps whose greedy token is the same with and without a cache, in one type.
+
+    ``table`` as `equality` gives it. Steps of a prompt depend on each other, so prompts are drawn
+    anew. Where all steps agree, resampling would give no width: the interval is then that of the
+    share of prompts without a flip, which is the wider one.
+    """
+    own = table[table["dtype"] == dtype]
+    if not own["flips"].any():
+        return stats.wilson(len(own), len(own), unit="prompts")
+    rates = 1 - (own["flips"] / own["steps"]).to_numpy()
+    return stats.bootstrap_ci(rates, unit="prompts")
 
 
 def in_type(network: Any, dtype: Any) -> Any:

@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 
 LONGEST = 8192
 """Tokens of the longest timed text."""
-HELD = 70 * 2**20
-"""Bytes that the score matrices of a call may take; where all heads need more, fewer heads are
-timed and the time is multiplied, since heads do not touch each other."""
+HELD = 2**27
+"""Bytes that the score matrices of a call may take, that of one head apart; where all heads of
+the longest text need more, fewer are timed and the time is multiplied, as if heads shared
+nothing."""
+SAME_HEADS_FROM = 512
+"""Tokens from which on the number of timed heads is the same, so that slopes do not compare times
+of different numbers of heads."""
 
 
 def lengths(crossover: float) -> list[int]:
@@ -39,9 +43,14 @@ def lengths(crossover: float) -> list[int]:
     return found
 
 
-def heads_timed(n_heads: int, n: int) -> int:
-    """Heads whose scores and values are timed at ``n`` tokens; `HELD` has the reason."""
-    return max(1, min(n_heads, HELD // (4 * n * n)))
+def heads_timed(n_heads: int, n: int, longest: int) -> int:
+    """Heads whose scores and values are timed at ``n`` tokens; `HELD` has the reason.
+
+    All of them in short texts, where a call is so short that its fixed cost would be multiplied.
+    """
+    if n < SAME_HEADS_FROM:
+        return n_heads
+    return min(n_heads, max(1, HELD // (4 * longest * longest)))
 
 
 @measurement(timing=True)
@@ -49,30 +58,32 @@ def scaling(model: ModelHandle, repeats: int = REPEATS) -> pd.DataFrame:
     """Time of attention, of the MLP and of a whole block by length
 
     Columns: ``part`` (scores and values, plain; scores and values, fused; MLP; whole block; one
-    new token: the scores and values of a step with a cache), ``length``, ``repeat``, ``seconds``;
-    one layer's worth each, on random tensors of the model's widths.
+    new token: the scores and values of a step with a cache), ``length``, ``repeat``, ``seconds``,
+    ``heads`` (that were timed); one layer's worth each, on random tensors of the model's widths.
     """
     import torch
 
     loaded = model.loaded()
     facts = loaded.facts
     tasks: dict[Any, Callable[[], Any]] = {}
-    factor: dict[Any, float] = {}
-    for n in lengths(cost_of(facts).crossover):
-        heads = heads_timed(facts.n_heads, n)
+    timed: dict[Any, int] = {}
+    wanted = lengths(cost_of(facts).crossover)
+    for n in wanted:
+        heads = heads_timed(facts.n_heads, n, wanted[-1])
         q, k, v = (_random(loaded, 1, heads, n, facts.d_head) for _ in "qkv")
         own: dict[str, Callable[[], Any]] = {
             "scores and values, plain": partial(plain, q, k, v),
             "scores and values, fused": partial(fused, q, k, v),
         }
-        factor |= {(part, n): facts.n_heads / heads for part in own}
+        timed |= {(part, n): heads for part in own}
         own["one new token"] = _one_row(loaded, n)
         own["MLP"] = _mlp(loaded, n)
         own["whole block"] = _block(loaded, n)
         tasks |= {(part, n): task for part, task in own.items()}
     with torch.inference_mode():
         table = interleaved(tasks, repeats=rounds(facts, repeats))
-    table["seconds"] *= [factor.get(task, 1.0) for task in table["task"]]
+    table["heads"] = [timed.get(task, facts.n_heads) for task in table["task"]]
+    table["seconds"] *= facts.n_heads / table["heads"]
     table[["part", "length"]] = table.pop("task").tolist()
     return table.astype({"length": int})
 
@@ -152,12 +163,16 @@ def slopes(table: pd.DataFrame) -> pd.DataFrame:
     """Local log-log slope between neighbouring lengths, with an interval over repeats.
 
     Columns: ``part``, ``length`` (geometric mean), ``slope``, ``low``, ``high``, ``n``. A slope of
-    2 means four times the time for twice the length.
+    2 means four times the time for twice the length. Where the number of timed heads changes there
+    is none.
     """
     rows = []
     for part, own in table.groupby("part", sort=False):
         wide = own.pivot(index="repeat", columns="length", values="seconds")
+        heads = own.groupby("length")["heads"].first()
         for a, b in itertools.pairwise(wide.columns):
+            if heads[a] != heads[b]:
+                continue
             ratio = np.log(wide[b] / wide[a]) / math.log(b / a)
             found = stats.bootstrap_ci(ratio.to_numpy(), np.median, unit="repeats")
             rows.append((part, math.sqrt(a * b), found.value, found.low, found.high, found.n))

@@ -79,7 +79,8 @@ class Lab:
 
     def ids(self, text: str) -> list[int]:
         """Ids of a text without added start or end tokens."""
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        # Verbose, the library warns of texts beyond the context, which nothing runs here.
+        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def row(self, ids: list[int]) -> Tensor:
         """``(1, seq)``"""

@@ -29,7 +29,7 @@ def attention_explains(lab: Lab) -> Finding:
     """Wrong: The attention weights show which words the prediction rests on.
 
     Truth: Weights say where a head looks, not what it takes from there or what later layers make
-    of it. Blank the word and see.
+    of it. Blanking the word is a second view, and not the truth either.
     """
     from scipy.stats import spearmanr
 
@@ -38,16 +38,17 @@ def attention_explains(lab: Lab) -> Finding:
         return does_not_apply("The attention of this model does not vary, or blanks do nothing.")
     found = [float(spearmanr(a.attention, a.effect).statistic) for a in varied]
     agreement = stats.bootstrap_ci(np.array(found), unit="prompts")
-    outcome = "Attention and the effect of blanking a token have a rank correlation of {value} "
-    return estimated(agreement, (0.9, 1.0), outcome + "(mean of {n}).")
+    outcome = "Attention (mean of all heads and layers, from the last position) and the effect of "
+    outcome += "blanking a token on the gap of the two best logits have a rank correlation of "
+    return estimated(agreement, (0.9, 1.0), outcome + "{value} (mean of {n}).")
 
 
 @refutation
 def the_first_token_matters_most(lab: Lab) -> Finding:
     """Wrong: The first token gets most attention because it matters most.
 
-    Truth: Softmax must put its weight somewhere; heads with nothing to look for park it on the
-    first token (an attention sink).
+    Truth: Softmax must put its weight somewhere; in many models heads with nothing to look for park
+    it on the first token (an attention sink).
     """
     pairs = [(a.attention[0], a.effect[0], 1 / len(a.effect)) for a in lab.attributions]
     if len(pairs) < 3:
@@ -69,8 +70,9 @@ def _no_sink(prompts: int, seen: str, fair: str, *, less: bool) -> str:
     """Why the sentence about the first token does not apply."""
     return (
         f"From the last position of {wording.count(prompts)} prompts the first token gets {seen} "
-        f"of the attention, where an even look gives {fair}; "
-        f"{'so it gets less' if less else 'that it gets more is not shown'}."
+        f"of the attention, where an even look gives {fair}; in prompts this short and over all "
+        f"heads {'it gets less' if less else 'it is not shown to get more'}, though a single head "
+        "may still park its weight there."
     )
 
 
@@ -143,8 +145,8 @@ def similar_vectors_mean_the_same(lab: Lab) -> Finding:
 def one_vector_for_each_word(lab: Lab) -> Finding:
     """Wrong: Inside the model a word is one vector.
 
-    Truth: Only in the embedding table. From the first block on its vector depends on everything
-    before it.
+    Truth: Only in the embedding table. Learned positions make it differ from place to place before
+    the first block, and from there on it depends on everything before it.
     """
     table = contexts.sense_sentences()
     table = table[table["word"].isin(table["word"].unique()[:10])]
@@ -153,7 +155,8 @@ def one_vector_for_each_word(lab: Lab) -> Finding:
     parts = [unit[(table["word"] == word).to_numpy()] for word in table["word"].unique()]
     cosines = [float((p @ p.T)[np.triu_indices(len(p), 1)].mean()) for p in parts]
     found = stats.bootstrap_ci(np.minimum(cosines, 1.0), unit="words")
-    outcome = "In the last layer a word in different sentences has a cosine of {value} ({n})."
+    outcome = "In the last layer a word in different sentences has a cosine of {value} with itself "
+    outcome += "(raw vectors, not centred; {n})."
     return estimated(found, (0.999, 1.0), outcome)
 
 

@@ -134,8 +134,8 @@ def ten_tokens_are_all(lab: Lab) -> Finding:
 def sure_means_true(lab: Lab) -> Finding:
     """Wrong: What the model gives a high probability is true.
 
-    Truth: A probability says what text comes next. Even a calibrated model is wrong as often as it
-    says, and on facts that it has not learned it can be sure and wrong.
+    Truth: A probability says what text comes next. On facts that it has not learned a model can be
+    sure and wrong.
     """
     table = lab.measured(answers_by_exposure.answers)
     # The share among the candidates can be high where all of them together are unlikely.
@@ -146,8 +146,19 @@ def sure_means_true(lab: Lab) -> Finding:
         reason = f"an answer has a probability of at least {least} for {known} of {asked} facts."
         return does_not_apply(f"This model is hardly ever sure of a fact: {reason}")
     found = stats.bootstrap_ci(sure["correct"].to_numpy(float), clusters=facts, unit="facts")
-    outcome = f"Of the answers with a probability of at least {least}, {{value}} are right ({{n}})."
-    return estimated(found, 1.0, outcome, unit="share")
+    outcome = f"Of the answers with a probability of at least {least}, {{value}} are right ({{n}})"
+    return estimated(found, 1.0, f"{outcome}{_by_statements(sure)}.", unit="share")
+
+
+def _by_statements(sure: pd.DataFrame) -> str:
+    """Right answers by how often the training data state the fact, where that is known."""
+    known = sure[sure["level"] >= 0]
+    parts = [
+        f"{wording.count(int(part.sum()))} of {wording.count(len(part))} ({wording.count(level)})"
+        for level, part in known.groupby("level")["correct"]
+    ]
+    told = "; by the number of statements in the training data, in parentheses, right are "
+    return told + wording.listing(parts) if parts else ""
 
 
 @refutation
@@ -169,17 +180,15 @@ def any_calibration_error_counts(lab: Lab) -> Finding:
 def a_word_is_the_product_of_its_pieces(lab: Lab) -> Finding:
     """Wrong: The probability of a word is the product of the probabilities of its pieces.
 
-    Truth: That is the probability of all words that begin so. The boundary after the word is
-    missing.
+    Truth: The plain product leaves out that the word ends, and charges it with the end of the word
+    before.
     """
     change = lab.measured(surprisal.by_document)["correction_bits"].dropna()
     if len(change) < 3:
         return does_not_apply("The tokens of this vocabulary do not begin with the blank.")
     found = stats.bootstrap_ci(change.to_numpy(), unit="documents")
-    outcome = (
-        "The boundary changes a word's surprisal by {value}, up or down (mean absolute change, "
-    )
-    outcome += "{n})."
+    outcome = "The boundaries after and before it change a word's surprisal by {value}, up or down "
+    outcome += "(mean absolute change, {n})."
     return estimated(found, 0.0, outcome, unit="bits")
 
 
@@ -208,9 +217,10 @@ def perplexity_compares_tokenizers(lab: Lab) -> Finding:
     rates = lab.measured(measured.rival_rates)
     length = rates[rates["rate"] == "bytes per token"].set_index("tokenizer")["value"]
     per_byte = kept.groupby("tokenizer")["bits_per_byte"].mean()
-    both = pd.DataFrame({"byte": per_byte, "token": per_byte * length}).dropna().to_numpy()
-    pairs = [(a - b) for i, a in enumerate(both) for b in both[:i]]
-    swapped = sum(math.prod(pair) < 0 for pair in pairs)
-    outcome = f"Among unigram models of one text under {wording.count(len(both))} tokenizers, "
-    outcome += "{value} of {n} are ranked the other way."
+    both = pd.DataFrame({"byte": per_byte, "token": per_byte * length}).dropna()
+    pairs = [(a - b) for i, a in enumerate(both.to_numpy()) for b in both.to_numpy()[:i]]
+    swapped, known = sum(math.prod(pair) < 0 for pair in pairs), wording.listing(list(both.index))
+    outcome = f"Unigram models of one text under the {wording.count(len(both))} tokenizers without "
+    outcome += f"an unknown token ({known}): by perplexity per token {{value}} of {{n}} are ranked "
+    outcome += "the other way than by bits per byte."
     return exact(swapped, 0, outcome, n=len(pairs), n_unit="pairs")

@@ -9,8 +9,9 @@ import numpy as np
 from internals import stats
 from internals.evidence import wording
 from internals.generation import sampling as rules
+from internals.generation.generate import GREEDY
 from internals.measure.capability import start_ids
-from internals.measure.decoding import choices, metrics
+from internals.measure.decoding import choices, metrics, samples
 from internals.measure.laboratory.lab import Lab
 from internals.measure.laboratory.record import (
     Finding,
@@ -21,6 +22,8 @@ from internals.measure.laboratory.record import (
 )
 
 NUCLEUS = 0.9
+DRAWN = 8
+"""Tokens that are drawn twice with the same seed."""
 
 
 @refutation
@@ -114,34 +117,51 @@ def greedy_is_most_likely(lab: Lab) -> Finding:
 
 
 @refutation
-def the_best_tokens_make_the_best_text(lab: Lab) -> Finding:
-    """Wrong: Always taking the best token gives the best text.
+def the_best_tokens_read_like_people(lab: Lab) -> Finding:
+    """Wrong: Always taking the best token gives text like a person's.
 
     Truth: It gives likely text, and very likely text tends to repeat itself.
     """
-    table = lab.measured(choices.beams)
-    share = stats.wilson(int(table["greedy_loops"].sum()), len(table), unit="openings")
-    outcome = f"Greedy text repeats a sequence of {wording.count(metrics.LOOP)} tokens after "
-    outcome += "{value} of {n}."
-    return estimated(share, 0.0, outcome, unit="share")
+    made, people = lab.measured(samples.samples), lab.measured(samples.human)
+    texts = made.loc[made["setting"] == GREEDY.name, "ids"]
+    n = len(texts.iloc[0])
+    greedy = stats.wilson(sum(map(metrics.loops, texts)), len(texts), unit="openings")
+    # One piece of a document, as there is one greedy text of an opening; both are as long.
+    pieces = people.drop_duplicates("prompt")["ids"]
+    human = stats.wilson(sum(metrics.loops(piece[:n]) for piece in pieces), len(pieces))
+    outcome = (
+        f"A sequence of {wording.count(metrics.LOOP)} tokens occurs twice in the greedy text of "
+    )
+    outcome += f"{wording.count(n)} tokens after {{value}} of {{n}}, and in as much human text in "
+    outcome += f"{_with_interval(human)} of {wording.count(human.n)} documents."
+    return estimated(greedy, (0.0, human.high), outcome, unit="share")
+
+
+def _with_interval(share: stats.Estimate) -> str:
+    """As the page prints a share with its interval."""
+    inner = wording.interval_text(share.interval, unit="share", with_its_unit=False)
+    return f"{wording.percent(share.value, interval=share.interval)} {inner}"
 
 
 @refutation
 def a_seed_fixes_the_text(lab: Lab) -> Finding:
     """Wrong: With a fixed seed the sampled text is fixed.
 
-    Truth: The seed fixes the random numbers, not who gets them: another batch, library or machine
-    hands them out in another order.
+    Truth: The seed fixes the numbers of one generator. Another batch hands them to other texts;
+    another device or library draws other numbers or uses them in another way.
     """
     from internals.generation.generate import generate
 
     heads = [[*start_ids(lab), *lab.ids(text)] for text in lab.prompts[:6]]  # type: ignore[arg-type]
     options = {"sampler": lab.sampler, "seed": 1}
-    alone = [generate(lab.model, [head], 8, **options).ids[0] for head in heads]  # type: ignore[arg-type]
-    together = generate(lab.model, heads, 8, **options).ids  # type: ignore[arg-type]
+    alone = [generate(lab.model, [head], DRAWN, **options).ids[0] for head in heads]  # type: ignore[arg-type]
+    together = generate(lab.model, heads, DRAWN, **options).ids  # type: ignore[arg-type]
     same = sum(a == b for a, b in zip(alone, together, strict=True))
     share = stats.wilson(same, len(heads), unit="prompts")
-    outcome = "Alone and in a batch, the same seed gives the same text for {value} of {n}."
+    outcome = (
+        f"Alone and in a batch, the same seed gives the same {wording.count(DRAWN)} tokens for "
+    )
+    outcome += "{value} of {n}."
     return estimated(share, 1.0, outcome, unit="share")
 
 
