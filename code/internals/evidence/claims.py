@@ -83,12 +83,18 @@ class Claim:
     @property
     def full_text(self) -> str:
         """Value, interval and n in one phrase: ``0.12 bits [0.01, 0.20] (40 prompts)``."""
+        return f"{self.estimate_text} ({self.n_text})"
+
+    @property
+    def estimate_text(self) -> str:
+        """Value and interval, the unit once: ``0.12 bits [0.01, 0.20]``; the value alone where
+        there is no interval."""
         if self.interval is None or self.value is None:
-            return f"{self.value_text} ({self.n_text})"
+            return self.value_text
         bare = wording.interval_text(
             self.interval, unit=self.unit, with_its_unit=False, reference=self.reference
         )
-        return f"{self.value_text} {bare} ({self.n_text})"
+        return f"{self.value_text} {bare}"
 
     @property
     def holds(self) -> bool:
