@@ -145,8 +145,8 @@ def similar_vectors_mean_the_same(lab: Lab) -> Finding:
 def one_vector_for_each_word(lab: Lab) -> Finding:
     """Wrong: Inside the model a word is one vector.
 
-    Truth: Only in the embedding table. Learned positions make it differ from place to place before
-    the first block, and from there on it depends on everything before it.
+    Truth: Only in the embedding table. Where learned positions are added, it differs from place to
+    place even before the first block; from there on it depends on everything before it.
     """
     table = contexts.sense_sentences()
     table = table[table["word"].isin(table["word"].unique()[:10])]

@@ -243,7 +243,7 @@ def at_asked(sweep: pd.DataFrame, temperatures: tuple[float, ...]) -> pd.DataFra
     part = sweep[sweep["temperature"].isin(temperatures)]
     grouped = part.groupby("temperature")
     found = grouped[["entropy_bits", "top_prob", "kl_bits"]].mean()
-    found["nucleus"] = grouped["nucleus"].median().astype(int)
+    found["nucleus"] = grouped["nucleus"].median().round().astype(int)
     found["prompts"] = grouped.size()
     return found.reset_index()
 
