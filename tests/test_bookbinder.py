@@ -474,3 +474,26 @@ def test_the_code_of_a_cell_never_runs_off_the_page(tmp_path):
     assert "number_39" in joined
     assert joined.count("m") >= 400
     assert joined.count("w") >= 300
+
+
+def test_a_column_is_as_wide_as_its_longest_word(tmp_path):
+    words = "some words that want more room than the page has"
+    row = " | ".join([*[words] * 4, "understanding"])
+    table = f"| a | b | c | d | e |\n|---|---|---|---|---|\n| {row} |\n"
+    root = small_book(tmp_path / "book", f"# T\n\nText at the margin.\n\n{table}")
+    build_book(root, formats=("pdf",))
+    starts, ends, widths = [], [], []
+    for page in pypdf.PdfReader(next((root / "_book").glob("*.pdf"))).pages:
+
+        def visit(text, cm, tm, _font, size, width=float(page.mediabox.width)):
+            x = tm[4] * cm[0] + cm[4]
+            if "Text at" in text:
+                starts.append(x)
+            if "understanding" in text:
+                # Each of its letters is on average at least 0.44 times as wide as the type is high.
+                ends.append(x + len("understanding") * 0.44 * abs(size * tm[0] * cm[0]))
+                widths.append(width)
+
+        page.extract_text(visitor_text=visit)
+    assert len(starts) == len(ends) == 1
+    assert ends[0] <= widths[0] - starts[0], "the right margin is as wide as the left one"
