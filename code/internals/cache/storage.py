@@ -89,14 +89,12 @@ def lock(name: str, key: str) -> Iterator[None]:
     folder = paths.CACHE / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     guard = filelock.FileLock(folder / f"{key}.lock")
-    try:
+    with contextlib.suppress(OSError, NotImplementedError):
         try:
             guard.acquire(timeout=0)
         except filelock.Timeout:
             with turns.set_aside():
                 _wait(guard, name)
-    except (OSError, NotImplementedError):
-        pass
     try:
         yield
     finally:

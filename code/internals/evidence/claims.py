@@ -277,14 +277,14 @@ def _must_agree(id: str, value: float, interval: Interval) -> None:
 
 
 def _with_sentence(claim: Claim, sentence: str) -> Claim:
-    """Fill the placeholders and check the full stop."""
+    """Fill the fields in braces and check the full stop."""
     texts = {
         "{value}": claim.value_text,
         "{interval}": claim.interval_text,
         "{n}": claim.n_text,
     }
-    for placeholder, text in texts.items():
-        sentence = sentence.replace(placeholder, text)
+    for field_name, text in texts.items():
+        sentence = sentence.replace(field_name, text)
     sentence = sentence.strip()
     if not sentence.endswith("."):
         raise EvidenceError(f"Claim {claim.id}: its sentence must end with a full stop.")

@@ -129,7 +129,7 @@ def _number(x: float) -> float | int:
 
 
 def _lower(text: str) -> str:
-    """An outcome after a colon; a name in capitals or a placeholder keeps its form."""
+    """An outcome after a colon; a name in capitals or a field in braces keeps its form."""
     return text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text
 
 

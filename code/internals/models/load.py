@@ -84,8 +84,7 @@ class ModelHandle:
         """The loaded model; loads at most once in a process."""
         if self.fingerprint not in _LOADED:
             _LOADED[self.fingerprint] = _load(self.source, self.fingerprint)
-            if paths.BUILD.is_dir():  # chapters make it; a script that only loads leaves no trace
-                append_line(_record_path(), {"model": self.name, "pid": os.getpid()})
+            _count(self.name)
         return _LOADED[self.fingerprint]
 
     @property
@@ -110,6 +109,14 @@ def loads(build: Path | None = None) -> dict[str, int]:
     path = _record_path(build)
     lines = path.read_text("utf-8").splitlines() if path.is_file() else []
     return dict(Counter(json.loads(line)["model"] for line in lines))
+
+
+def _count(name: str) -> None:
+    """Note a load in the records of the build to which this process belongs, if to any."""
+    if os.environ.get("INTERNALS_BUILD"):
+        path = _record_path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        append_line(path, {"model": name, "pid": os.getpid()})
 
 
 def _record_path(build: Path | None = None) -> Path:

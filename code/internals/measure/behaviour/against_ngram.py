@@ -152,7 +152,7 @@ def summary(model: ModelHandle, n: int = 127) -> Summary:
         bands(table),
         _repetition(table),
         len(table),
-        _context(ORDER - 1, 0, least)[2:],
+        _whole_context(0, least),
     )
 
 
@@ -278,13 +278,18 @@ def _least_read(table: pd.DataFrame) -> int:
     return int(totals.min()) if len(totals) else READ[0]
 
 
-def _context(length: int, read: int, least: int = READ[0]) -> str:
-    """Name of the group of a token by what the counts know of the tokens before it."""
+def _whole_context(read: int, least: int) -> str:
+    """Name of the group after a whole context that was read as often as band ``read`` says."""
+    often = f"{READ[-1]:,} or more"
+    if read < len(READ) - 1:
+        highest = READ[read + 1] - 1
+        often = f"{min(max(READ[read], least), highest):,}–{highest:,}"
+    return f"last {ORDER - 1} tokens, read {often} times"
+
+
+def _context(length: int, read: int, least: int) -> str:
+    """Name of the group of a token by what the counts know of the tokens before it; a number in
+    front orders the groups."""
     if length == ORDER - 1:
-        last = len(READ) - 1
-        often = f"{READ[-1]:,} or more"
-        if read < last:
-            highest = READ[read + 1] - 1
-            often = f"{min(max(READ[read], least), highest):,}–{highest:,}"
-        return f"{length + max(read, 0)} last {length} tokens, read {often} times"
+        return f"{length + max(read, 0)} {_whole_context(read, least)}"
     return f"{length} " + ("none", "last token only", "last 2 tokens", "last 3 tokens")[length]

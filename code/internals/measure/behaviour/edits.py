@@ -218,8 +218,8 @@ def beyond_control(table: pd.DataFrame) -> pd.Series:
     return own["change"] - control.fillna(0.0).to_numpy()
 
 
-HALF_A_TOKEN = 0.5
-"""So many more tokens on average still count as no more."""
+NO_MORE_TOKENS = 0.5
+"""Most tokens on average that an edit may add beyond another and still count as adding no more."""
 
 
 def dearer_than_letters(table: pd.DataFrame) -> pd.Series:
@@ -229,24 +229,20 @@ def dearer_than_letters(table: pd.DataFrame) -> pd.Series:
     If so, a part of their cost has another cause than the number of tokens. ``table``: of `edits`;
     compared over the sentences that have both, by interval and corrected p-value.
     """
-    tested = table[(table["control"] != "") | (table["edit"] == SAME_BYTES[1])]
+    letters = SAME_BYTES[1]
+    tested = table[(table["control"] != "") | (table["edit"] == letters)]
     cost, tokens = (
         tested.pivot(index="sentence", columns="edit", values=values)
         for values in ("change", "extra_pieces")
     )
     more, p = {}, {}
-    for edit in cost.columns.drop(SAME_BYTES[1], errors="ignore"):
-        if SAME_BYTES[1] not in cost:
-            break
-        both = cost[[edit, SAME_BYTES[1]]].dropna()
+    for edit in cost.columns.drop(letters) if letters in cost else ():
+        both = cost[[edit, letters]].dropna()
         added = tokens.loc[both.index].mean()
-        if len(both) < LEAST_SENTENCES or added[edit] > added[SAME_BYTES[1]] + HALF_A_TOKEN:
+        if len(both) < LEAST_SENTENCES or added[edit] > added[letters] + NO_MORE_TOKENS:
             continue
-        gap = stats.paired_difference(both[edit], both[SAME_BYTES[1]], unit="sentences")
-        more[edit] = gap.low > 0
-        p[edit] = stats.sign_flip_test(
-            both[edit] - both[SAME_BYTES[1]], n_permutations=1999
-        ).p_value
+        more[edit] = stats.paired_difference(both[edit], both[letters], unit="sentences").low > 0
+        p[edit] = stats.sign_flip_test(both[edit] - both[letters], n_permutations=1999).p_value
     adjusted = stats.benjamini_hochberg(pd.Series(p, dtype=float))
     return pd.Series(more, dtype=bool) & (adjusted < CLEAR)
 

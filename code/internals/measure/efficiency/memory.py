@@ -189,7 +189,7 @@ def peaks(
     return rows
 
 
-@measurement(timing=True, version_of=[rise, rise_of_device])
+@measurement(timing=True, version_of=[rise])
 def resident(model: ModelHandle, batch: int = 4, chunk: int = CHUNK) -> pd.DataFrame:
     """Peak memory of a step at the longest text, with and without a cache
 
