@@ -91,10 +91,7 @@ class Claim:
         there is no interval."""
         if self.interval is None or self.value is None:
             return self.value_text
-        bare = wording.interval_text(
-            self.interval, unit=self.unit, with_its_unit=False, reference=self.reference
-        )
-        return f"{self.value_text} {bare}"
+        return wording.estimate(self.value, self.interval, unit=self.unit, reference=self.reference)
 
     @property
     def holds(self) -> bool:

@@ -107,6 +107,12 @@ def interval_text(
     return with_unit(f"[{inner}]", unit) if with_its_unit else f"[{inner}]"
 
 
+def estimate(value: float, interval: Interval, *, unit: str = "", reference: float = 0.0) -> str:
+    """Value and interval, the unit once: ``0.12 bits [0.01, 0.20]``."""
+    bounds = interval_text(interval, unit=unit, with_its_unit=False, reference=reference)
+    return f"{number(value, interval=interval, unit=unit)} {bounds}"
+
+
 def count(n: float | int) -> str:
     """A whole number with thousands separators."""
     if float(n) != int(n):

@@ -129,18 +129,13 @@ def the_best_tokens_read_like_people(lab: Lab) -> Finding:
     # One piece of a document, as there is one greedy text of an opening; both are as long.
     pieces = people.drop_duplicates("prompt")["ids"]
     human = stats.wilson(sum(metrics.loops(piece[:n]) for piece in pieces), len(pieces))
+    human_share = wording.estimate(human.value, (human.low, human.high), unit="share")
     outcome = (
         f"A sequence of {wording.count(metrics.LOOP)} tokens occurs twice in the greedy text of "
     )
     outcome += f"{wording.count(n)} tokens after {{value}} of {{n}}, and in as much human text in "
-    outcome += f"{_with_interval(human)} of {wording.count(human.n)} documents."
+    outcome += f"{human_share} of {wording.count(human.n)} documents."
     return estimated(greedy, (0.0, human.high), outcome, unit="share")
-
-
-def _with_interval(share: stats.Estimate) -> str:
-    """As the page prints a share with its interval."""
-    inner = wording.interval_text(share.interval, unit="share", with_its_unit=False)
-    return f"{wording.percent(share.value, interval=share.interval)} {inner}"
 
 
 @refutation
