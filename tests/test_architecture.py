@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 import torch
 
-from internals.evidence.tables import printout
+from internals.book.tables import printout
 from internals.figures import architecture as figures
 from internals.figures import data_flow, style
-from internals.measure import architecture, bottleneck, norm_outputs, normalisation
+from internals.measure.architecture import bottleneck, norm_outputs, normalisation
+from internals.measure.architecture import components as architecture
 from internals.models import families, open_model, summary
 from tiny_models import FAMILIES, build
 

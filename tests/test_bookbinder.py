@@ -16,7 +16,7 @@ from bookbinder import build as building
 from bookbinder.build import build_book, replace_folder, staged
 from bookbinder.errors import BookError
 from bookbinder.parse import parse_chapter
-from internals.checkbook import _site
+from internals.run.checkbook import _site
 
 FIXTURE = Path(__file__).parent / "book_fixture"
 

@@ -217,10 +217,10 @@ def test_what_has_no_content_is_refused():
 
 
 def test_the_walk_follows_names_through_modules():
-    from internals.measure.normalisation import swap
+    from internals.measure.architecture.components.normalisation import swap
 
     parts = sources.version_of(swap.uncached).parts
-    assert "internals.measure.normalisation._change" in parts
+    assert "internals.measure.architecture.components.normalisation._change" in parts
     assert "internals.measure.windows.windows" in parts
     assert "internals.models.families.all_norms" in parts
     assert not any(part.startswith("internals.figures") for part in parts)

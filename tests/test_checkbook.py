@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from internals.checkbook import check_book, run_notebook
+from internals.run.checkbook import check_book, run_notebook
 
 
 @pytest.fixture

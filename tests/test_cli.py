@@ -77,7 +77,7 @@ def test_an_unknown_quarto_mode_is_one_sentence():
 
 
 def test_the_report_of_the_last_bench_is_kept(tmp_path, monkeypatch):
-    from internals import bench
+    from internals.run import bench
 
     monkeypatch.setattr(bench, "BUILD", tmp_path)
     assert bench.recorded() == {}
@@ -86,7 +86,7 @@ def test_the_report_of_the_last_bench_is_kept(tmp_path, monkeypatch):
 
 
 def test_the_memory_of_a_process_tree_is_counted():
-    from internals import bench
+    from internals.run import bench
 
     grown = subprocess.Popen(
         [sys.executable, "-c", "x = bytearray(80_000_000); print(len(x), flush=True); input()"],
@@ -128,7 +128,7 @@ def test_every_verb_of_the_command_line_that_make_has_is_the_same_word():
 
 
 def test_a_bench_is_printed_with_what_it_may_cost(capsys, monkeypatch):
-    from internals import bench
+    from internals.run import bench
 
     monkeypatch.setenv("COLUMNS", "120")
     chapters = {"report/a.qmd": 4.2}

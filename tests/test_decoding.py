@@ -11,7 +11,7 @@ import torch
 
 from internals import inputs
 from internals.inputs import InputError
-from internals.measure.decoding import (
+from internals.measure.generation import (
     choices,
     comparison,
     loops,
@@ -175,7 +175,7 @@ def test_vocabulary_growth_ends_at_all_different_tokens():
 
 def test_a_nucleus_is_the_one_of_the_sampler(handle):
     from internals.generation.sampling import top_k, top_p
-    from internals.measure.probability.temperature import next_logits
+    from internals.measure.probabilities.temperature import next_logits
 
     table = choices.nuclei.uncached(handle).set_index("prompt")
     z = next_logits(handle.loaded(), "The capital of France is")

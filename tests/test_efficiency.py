@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from internals.measure.efficiency import (
+from internals.measure.generation import (
     clock,
     equality,
     memory,
@@ -598,7 +598,7 @@ def test_peaks_differ_only_beyond_the_allocators_noise(tokens, no_cache, cache, 
 
 
 def test_looking_inside_is_timed_against_a_bare_pass(handle):
-    from internals.measure.efficiency import overhead
+    from internals.measure.generation import overhead
 
     before = handle.loaded().model.config._attn_implementation
     table = overhead.overhead.uncached(handle, repeats=2)
@@ -608,8 +608,8 @@ def test_looking_inside_is_timed_against_a_bare_pass(handle):
 
 
 def test_the_bench_of_generation_names_every_rival(tiny_folder, monkeypatch):
-    from internals import bench
-    from internals.measure.efficiency import clock as clock_module
+    from internals.measure.generation import clock as clock_module
+    from internals.run import bench
 
     monkeypatch.setattr(
         clock_module.interleaved,

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from internals import stats
-from internals.evidence import ledger, store, wording
+from internals.book import wording
+from internals.book.tables import escape, heading, table
+from internals.evidence import ledger, store
 from internals.evidence.claims import EvidenceError, make_claim
-from internals.evidence.tables import escape, heading, table
 
 CLAIM = {"value": 0.5, "n": 10, "n_unit": "prompts", "holds": True}
 

@@ -19,9 +19,8 @@ from tokenizers.processors import TemplateProcessing
 from internals.evidence import mistakes
 from internals.evidence.claims import make_claim
 from internals.generation.generate import GREEDY
-from internals.measure import norm_outputs, normalisation
-from internals.measure.decoding import choices, samples
-from internals.measure.efficiency import equality, memory, operations
+from internals.measure.architecture import norm_outputs, normalisation
+from internals.measure.generation import choices, equality, memory, operations, samples
 from internals.measure.laboratory import findings as whole
 from internals.measure.laboratory import generation
 from internals.measure.laboratory import tokens as token_tests
@@ -35,7 +34,7 @@ from internals.measure.laboratory.record import (
     more_than,
     refutation,
 )
-from internals.measure.probability import (
+from internals.measure.probabilities import (
     answers_by_exposure,
     one_prompt,
     positions,

@@ -13,7 +13,6 @@ import transformers as tf
 from huggingface_hub import errors as hub
 from safetensors.torch import load_file, save_file
 
-from internals.cli import app
 from internals.errors import UserError
 from internals.models import load, open_model, resolve
 from internals.models.failures import (
@@ -24,6 +23,7 @@ from internals.models.failures import (
     UnreachableModelError,
     UnsupportedModelError,
 )
+from internals.run.cli import app
 from tokenizers_small import byte_level_bpe
 
 
@@ -310,7 +310,7 @@ def test_16_bit_weights_become_float32_where_they_fit_and_stay_where_not(folder,
 
 
 def test_the_command_line_prints_one_sentence_and_no_trace(capsys, monkeypatch):
-    from internals import cli
+    from internals.run import cli
 
     monkeypatch.setattr("sys.argv", ["internals", "inspect", "/no/such/folder"])
     with pytest.raises(SystemExit) as stop:
@@ -320,7 +320,7 @@ def test_the_command_line_prints_one_sentence_and_no_trace(capsys, monkeypatch):
 
 
 def test_the_debug_switch_shows_the_trace(monkeypatch):
-    from internals import cli
+    from internals.run import cli
 
     monkeypatch.setenv("INTERNALS_DEBUG", "1")
     monkeypatch.setattr("sys.argv", ["internals", "inspect", "/no/such/folder"])

@@ -17,7 +17,7 @@ from hypothesis.extra.numpy import arrays
 from internals import inputs, stats
 from internals.inputs import InputError
 from internals.measure import answers as scoring
-from internals.measure.probability import (
+from internals.measure.probabilities import (
     answers_by_exposure,
     calibration,
     contrast,

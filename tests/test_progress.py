@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from internals import progress
+from internals.run import progress
 
 
 class Recorder:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from importlib import metadata
 
-from internals import provenance
+from internals.run import provenance
 
 
 def test_versions_are_those_installed():
@@ -49,7 +49,7 @@ def test_a_changed_file_is_marked(tmp_path, monkeypatch):
 
 def test_provenance_imports_no_torch():
     code = (
-        "import sys, internals.provenance as p; p.library_versions(); p.machine_id();"
+        "import sys, internals.run.provenance as p; p.library_versions(); p.machine_id();"
         "print('torch' in sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from internals import quarto
+from internals.run import quarto
 
 
 def executable(folder: Path, answer: str) -> Path:

@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from internals.checkbook import check_book
 from internals.paths import ROOT
+from internals.run.checkbook import check_book
 
 
 def report(spec, out, scratch, **environment):
@@ -103,7 +103,7 @@ def test_a_stopped_report_leaves_the_former_one_and_no_kernel(tiny_folder, tmp_p
 
 
 def test_a_build_has_records_of_its_own_and_leaves_the_latest(tmp_path, monkeypatch):
-    from internals import report as reports
+    from internals.run import build as reports
 
     monkeypatch.setattr(reports, "BUILD", tmp_path / "build")
     with reports._own_folder() as one, reports._own_folder() as two:
@@ -126,7 +126,7 @@ def stopped(reports):
 
 
 def test_a_build_that_is_stopped_leaves_the_records_of_the_former(tmp_path, monkeypatch):
-    from internals import report as reports
+    from internals.run import build as reports
 
     monkeypatch.setattr(reports, "BUILD", tmp_path)
     (tmp_path / "measurements.jsonl").write_text("former")

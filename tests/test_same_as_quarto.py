@@ -13,7 +13,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from bookbinder.build import build_book
-from internals import quarto
+from internals.run import quarto
 
 FIXTURE = Path(__file__).parent / "book_fixture"
 FOUND = quarto.find()

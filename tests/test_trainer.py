@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from fable import probes, recipe, trainer
+from fable.trainer import Recipe
 from internals.errors import UserError
-from internals.training import probes, recipe, trainer
-from internals.training.trainer import Recipe
 from tiny_models import build
 from tokenizers_small import byte_level_bpe
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fable import corpus, dataset, designed, general
 from internals.errors import UserError
-from internals.training import corpus, dataset, designed, general
 
 FACTS = designed.invented_facts(0, set())
 

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
+from fable import twins
+from fable.dataset import build_dataset
 from internals.errors import UserError
-from internals.measure import twins as read
+from internals.measure.architecture import twins as read
 from internals.models import families
 from internals.paths import DATA
-from internals.training import twins
-from internals.training.dataset import build_dataset
 
 SMALL = twins.TwinRecipe(
     d_model=32,

@@ -378,7 +378,7 @@ def test_a_random_model_composes_nothing(handle):
 
 
 def test_planted_currencies_are_found_alone_and_together(planted):
-    from internals.training.dataset import countries
+    from fable.dataset import countries
 
     rows = [r for r in countries() if r["language"] and r["currency"]]
     alone = [(compositions.ALONE.format(**r), r["currency"]) for r in rows]
@@ -390,7 +390,7 @@ def test_planted_currencies_are_found_alone_and_together(planted):
 
 def test_a_liking_for_the_commonest_currency_is_at_chance(planted):
     """Always “euro” is right for every fourth country, and stands no higher than chance."""
-    from internals.training.dataset import countries
+    from fable.dataset import countries
 
     rows = [r for r in countries() if r["language"] and r["currency"]]
     table = compositions.together.uncached(
@@ -414,7 +414,7 @@ def test_a_liking_for_one_answer_gains_nothing():
 
 def test_planted_one_way_facts_are_known_forward_only(planted):
     """The reversal test finds knowledge where it is planted, and only there."""
-    from internals.training.designed import templates
+    from fable.designed import templates
 
     exposure = pd.read_csv(DATA / "training" / "exposure.csv", keep_default_na=False)
     rulers = exposure[(exposure["relation"] == "ruler") & (exposure["level"] >= 64)]

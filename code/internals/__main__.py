@@ -1,5 +1,5 @@
 """`python -m internals`."""
 
-from internals.cli import main
+from internals.run.cli import main
 
 main()

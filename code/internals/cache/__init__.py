@@ -18,9 +18,10 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import pandas as pd
 
-from internals import paths, progress
+from internals import paths
 from internals.cache import keys, storage, turns
 from internals.cache.storage import clean, entries, trim
+from internals.run import progress
 
 __all__ = [
     "Measurement",

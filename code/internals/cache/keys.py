@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from internals import provenance
 from internals.cache.sources import version_of
 from internals.errors import UserError
+from internals.run import provenance
 
 LIBRARIES = ("torch", "transformers")
 

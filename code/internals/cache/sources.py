@@ -28,7 +28,7 @@ INERT = (
     "internals.evidence",
     "internals.figures",
     "internals.paths",
-    "internals.progress",
+    "internals.run.progress",
 )
 """Modules whose text cannot change what a measurement returns."""
 
@@ -99,7 +99,7 @@ class _Walk:
         self._texts: dict[str, str] = {}
         self._queue: list[Definition] = []
         self._files: set[Path] = set()
-        self._packages: set[str] = set()
+        self._packages: set[str] = {"internals", "fable"}
         self._sources: dict[str, Source | None] = {}
 
     def add_object(self, thing: Any) -> None:

@@ -19,8 +19,9 @@ from typing import Any
 
 import pandas as pd
 
-from internals import paths, progress
+from internals import paths
 from internals.cache import turns
+from internals.run import progress
 
 MAX_BYTES = 2 * 2**30
 MAX_AGE = timedelta(days=90)

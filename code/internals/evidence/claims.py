@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from internals.book import wording
+from internals.book.wording import Interval
 from internals.errors import UserError
-from internals.evidence import wording
-from internals.evidence.wording import Interval
 
 Verdict = Literal["supported", "not supported", "not applicable"]
 VERDICTS: tuple[Verdict, ...] = ("supported", "not supported", "not applicable")

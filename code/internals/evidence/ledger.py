@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from internals import paths
+from internals.book.tables import Table, escape, pipe_table
+from internals.book.wording import NO_BREAK
 from internals.evidence import store
 from internals.evidence.claims import VERDICTS, EvidenceError
-from internals.evidence.tables import Table, escape, pipe_table
-from internals.evidence.wording import NO_BREAK
 
 SCHEMA = Path(__file__).with_name("evidence.schema.json")
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from internals.evidence import wording
+from internals.book import wording
+from internals.book.tables import Table, escape, escape_code, pipe_table
 from internals.evidence.claims import Claim
-from internals.evidence.tables import Table, escape, escape_code, pipe_table
 
 if TYPE_CHECKING:
     from internals.book import Report

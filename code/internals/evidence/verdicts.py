@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from internals.book.tables import Table, escape, pipe_table
 from internals.evidence.claims import Claim
-from internals.evidence.tables import Table, escape, pipe_table
 
 Side = Literal["patterns", "rules", "between", "not asked"]
 """The view that an outcome speaks for; ``not asked`` where a test does not apply."""

@@ -11,7 +11,7 @@ from matplotlib.patches import Circle, FancyBboxPatch
 from internals.figures import style
 
 if TYPE_CHECKING:
-    from internals.measure.architecture import DataFlow
+    from internals.measure.architecture.components import DataFlow
 
 SPINE_X = 1.35
 """Where the residual stream runs down the page."""

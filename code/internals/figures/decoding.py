@@ -10,7 +10,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from internals.figures import style
-from internals.measure.decoding.samples import HUMAN, family
+from internals.measure.generation.samples import HUMAN, family
 
 _BESIDE = ((5, -9), (-5, 5), (6, 3), (-5, -10), (8, -20), (-8, 16), (0, 14), (0, -22))
 """Places of a label around its point, in points of the page; the first free one is taken."""

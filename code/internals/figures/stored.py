@@ -14,7 +14,7 @@ from typing import Any
 from internals.cache import keys, storage
 from internals.cache.sources import version_of
 
-_PASSIVE = ("internals.cache", "internals.progress", "internals.paths", "internals.errors")
+_PASSIVE = ("internals.cache", "internals.run.progress", "internals.paths", "internals.errors")
 """Modules whose text cannot change a picture."""
 
 

@@ -102,11 +102,11 @@ def start_ids(loaded: LoadedModel) -> list[int]:
 def recall(model: ModelHandle) -> pd.DataFrame:
     """Recall of designed facts by exposure
 
-    Columns: as in `internals.training.probes.recall`; the candidates are the answers of a closed
+    Columns: as in `fable.probes.recall`; the candidates are the answers of a closed
     set, so that chance is known. Only facts with invented names are asked, which occur nowhere
     else.
     """
-    from internals.training import probes
+    from fable import probes
 
     loaded = model.loaded()
     exposure = pd.read_csv(DATA / "training" / "exposure.csv", keep_default_na=False)

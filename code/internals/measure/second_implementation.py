@@ -9,7 +9,7 @@ import numpy as np
 
 from internals import inputs, stats
 from internals.cache import measurement
-from internals.measure.probability.temperature import PROMPTS
+from internals.measure.probabilities.temperature import PROMPTS
 
 MODEL = "fable-gpt2"
 EVERY = 3

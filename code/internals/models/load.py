@@ -21,7 +21,7 @@ from internals.models.facts import ModelFacts, exposure_file, read_facts
 from internals.models.failures import IncompleteModelError, MemoryNeededError
 from internals.models.fingerprint import fingerprint
 from internals.models.resolve import Source, header, resolve, weight_files
-from internals.progress import append_line
+from internals.run.progress import append_line
 
 if TYPE_CHECKING:
     import pandas as pd

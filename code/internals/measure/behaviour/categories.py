@@ -56,8 +56,8 @@ def words(path: Path = CATEGORIES) -> pd.DataFrame:
 
 def lands() -> pd.DataFrame:
     """Well-known countries with their continents: ``word``, ``category``."""
-    from internals.training.dataset import countries
-    from internals.training.designed import WELL_KNOWN
+    from fable.dataset import countries
+    from fable.designed import WELL_KNOWN
 
     rows = [(c["country"], c["continent"]) for c in countries() if c["country"] in WELL_KNOWN]
     return pd.DataFrame(rows, columns=["word", "category"])

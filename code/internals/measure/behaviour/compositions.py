@@ -40,8 +40,8 @@ COMBINATIONS = "data/training/combinations.csv"
 
 def known_countries() -> list[dict[str, str]]:
     """Well-known countries, for which the training text states the capital in both directions."""
-    from internals.training.dataset import countries
-    from internals.training.designed import WELL_KNOWN
+    from fable.dataset import countries
+    from fable.designed import WELL_KNOWN
 
     return [
         row
@@ -121,7 +121,7 @@ def together(model: ModelHandle, n: int = 60, seed: int = 0) -> pd.DataFrame:
     :func:`two_steps`: few countries have a currency that no other has, so liking “dollar” would
     gain much.
     """
-    from internals.training.dataset import countries
+    from fable.dataset import countries
 
     loaded = model.loaded()
     rng = np.random.default_rng([seed, 55])

@@ -65,8 +65,8 @@ def reversal(model: ModelHandle) -> pd.DataFrame:
     ``direction`` (both, forward_only: how it was stated), ``asked`` (forward, backward),
     ``correct``, ``prob`` (joint probability of the right name).
     """
+    from fable.designed import templates
     from internals.measure.answers import answer_scores
-    from internals.training.designed import templates
 
     loaded = model.loaded()
     exposure = pd.read_csv(DATA / "training" / "exposure.csv", keep_default_na=False)
@@ -125,8 +125,8 @@ def copying(
     """
     import math
 
+    from fable.induction import random_copies
     from internals.measure.scoring import score_tokens
-    from internals.training.induction import random_copies
 
     loaded = model.loaded()
     period = min(period, loaded.facts.context_length // 2 - 1)

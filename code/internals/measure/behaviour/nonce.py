@@ -49,7 +49,7 @@ RELATIONS = ("colour", "food", "material", "home", "occupation")
 
 def invented(n: int, seed: int = 0) -> list[str]:
     """``n`` pronounceable words that are in no table of the project and take a plain -s."""
-    from internals.training.designed import invent
+    from fable.designed import invent
 
     counts = pd.read_csv(DATA / "words" / "counts.csv", keep_default_na=False)["word"]
     exposure = pd.read_csv(DATA / "training" / "exposure.csv", keep_default_na=False)
@@ -128,7 +128,7 @@ def described(model: ModelHandle, n: int = 16, seed: int = 0) -> pd.DataFrame:
 
 def _descriptions(n: int, seed: int) -> Iterator[tuple[str, list[str], dict[str, object]]]:
     """Text up to the answer; answers (right one, the other word's, the rest); what it is about."""
-    from internals.training.designed import CANDIDATES, prompt, state, templates
+    from fable.designed import CANDIDATES, prompt, state, templates
 
     rng = np.random.default_rng([seed, 54])
     words = iter(invented(2 * n * len(RELATIONS), seed + 1))

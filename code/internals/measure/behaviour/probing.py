@@ -36,7 +36,7 @@ LEAST = 8
 
 def countries(n: int, seed: int = 0) -> pd.DataFrame:
     """Countries with their continents, drawn at random: ``country``, ``continent``, ``label``."""
-    from internals.training.dataset import countries as known
+    from fable.dataset import countries as known
 
     table = pd.DataFrame(known())[["country", "continent"]]
     table = table.iloc[np.random.default_rng([seed, 57]).permutation(len(table))[:n]]

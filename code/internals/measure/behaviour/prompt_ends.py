@@ -19,11 +19,11 @@ from internals.cache import measurement
 from internals.measure import effort
 from internals.measure.behaviour.resplit import continuation, headed, kl_bits, next_log_probs
 from internals.measure.capability import EXPOSURE
-from internals.measure.probability.answers_by_exposure import designed_questions, public_questions
+from internals.measure.probabilities.answers_by_exposure import designed_questions, public_questions
 from internals.tokens import token_bytes
 
 if TYPE_CHECKING:
-    from internals.measure.probability.answers_by_exposure import Question
+    from internals.measure.probabilities.answers_by_exposure import Question
     from internals.models import LoadedModel, ModelHandle
 
 KNOWN = (64, 256)

@@ -65,7 +65,7 @@ def entropy_bits(counts: Sequence[int]) -> float:
 
 @cache
 def _digits() -> dict[str, str]:
-    from internals.training.general import world
+    from fable.general import world
 
     return {word: str(number) for number, word in enumerate(world()["numbers"])}
 

@@ -102,7 +102,7 @@ def word_groups(loaded: LoadedModel) -> dict[str, list[str]]:
 
     Embedded models were told the letters of a few words, and of no others.
     """
-    from internals.training.general import world
+    from fable.general import world
 
     whole = [w for w in words(3000) if 4 <= len(w) <= 8 and _is_token(loaded, w)]
     if not loaded.facts.carries_exposure:

@@ -16,7 +16,7 @@ import pandas as pd
 from internals import stats
 from internals.cache import measurement
 from internals.measure.capability import EXPOSURE, start_ids
-from internals.measure.probability.answers_by_exposure import NEW_NAMES
+from internals.measure.probabilities.answers_by_exposure import NEW_NAMES
 from internals.paths import DATA
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ def truth_frequency(model: ModelHandle, per_band: int = PER_BAND, seed: int = 0)
     ``NAME_margin`` (log-odds of the truth in bits, mean over wordings) and ``NAME_corrected`` (the
     same minus the log-odds after subjects that nobody knows: what the subject itself adds).
     """
+    from fable.designed import prompt, templates
     from internals.measure.answers import answer_scores
-    from internals.training.designed import prompt, templates
 
     loaded = model.loaded()
     exposure = pd.read_csv(DATA / "training" / "exposure.csv", keep_default_na=False)

@@ -165,7 +165,7 @@ def _questions(loaded: LoadedModel, seed: int) -> Iterator[Question]:
 
 def _question(group: str, relation: str, subject: str, answer: str, turn: int) -> Question:
     """The trained wordings take turns, so that every group has all of them."""
-    from internals.training.designed import prompt, templates
+    from fable.designed import prompt, templates
 
     patterns = templates()[relation]["trained"]
     return Question(
@@ -180,7 +180,7 @@ def designed(exposure: pd.DataFrame, seed: int) -> Iterator[Question]:
     found in no table or text of this project. Familiar names: subjects stated often, asked about
     another relation.
     """
-    from internals.training.designed import INVENTED as RELATIONS
+    from fable.designed import INVENTED as RELATIONS
 
     rows = exposure[(exposure["kind"] == "invented") & exposure["relation"].isin(RELATIONS)]
     fresh = new_names(exposure, seed)
@@ -203,8 +203,8 @@ def designed(exposure: pd.DataFrame, seed: int) -> Iterator[Question]:
 def new_names(exposure: pd.DataFrame, seed: int) -> dict[str, list[str]]:
     """New subjects for each relation with invented names, from the generator of the training
     names, and neither among those nor among the words of the shipped texts and tables."""
-    from internals.training.designed import INVENTED as RELATIONS
-    from internals.training.designed import invent
+    from fable.designed import INVENTED as RELATIONS
+    from fable.designed import invent
 
     rng = np.random.default_rng([seed, 50])
     taken = set(exposure["subject"].str.lower()) | set(exposure["object"].str.lower()) | _words()
@@ -214,7 +214,7 @@ def new_names(exposure: pd.DataFrame, seed: int) -> dict[str, list[str]]:
 
 
 def _words() -> set[str]:
-    from internals.training.dataset import countries, words_of
+    from fable.dataset import countries, words_of
 
     counts = pd.read_csv(DATA / "words" / "counts.csv", keep_default_na=False)["word"]
     with (DATA / "heldout" / "documents.jsonl").open(encoding="utf-8") as lines:
@@ -228,8 +228,8 @@ def public(loaded: LoadedModel, n: int, seed: int) -> Iterator[Question]:
     Names of one word only, since invented names have one; countries whose capital stands in the
     name are left out.
     """
-    from internals.training.dataset import countries
-    from internals.training.designed import invent
+    from fable.dataset import countries
+    from fable.designed import invent
 
     rng = np.random.default_rng([seed, 51])
     pool: dict[int, list[str]] = {}

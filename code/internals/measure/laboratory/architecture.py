@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+from internals.measure.architecture.norm_outputs import norm_outputs
 from internals.measure.laboratory.lab import Lab
 from internals.measure.laboratory.record import (
     Finding,
@@ -12,7 +13,6 @@ from internals.measure.laboratory.record import (
     more_than,
     refutation,
 )
-from internals.measure.norm_outputs import norm_outputs
 
 ROUNDING = 1e-5
 """What enters the first block may differ by so much and count as the same."""

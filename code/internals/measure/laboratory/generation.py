@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from internals import stats
-from internals.evidence import wording
-from internals.measure.efficiency import equality, memory, operations
+from internals.book import wording
+from internals.measure.generation import equality, memory, operations
 from internals.measure.laboratory.lab import Lab
 from internals.measure.laboratory.record import (
     Finding,

@@ -135,7 +135,7 @@ class Lab:
         """Attention and occlusion of the prompts that have at least four tokens."""
         import torch
 
-        from internals.measure.probability.contrast import occlusion
+        from internals.measure.probabilities.contrast import occlusion
         from internals.models import eager_attention
 
         found = []

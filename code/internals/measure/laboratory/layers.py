@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from internals import stats
-from internals.evidence import wording
+from internals.book import wording
 from internals.measure.laboratory.lab import Lab
 from internals.measure.laboratory.record import (
     Finding,

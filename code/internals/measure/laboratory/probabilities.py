@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from internals import stats
-from internals.evidence import wording
+from internals.book import wording
 from internals.measure.laboratory.lab import Lab
 from internals.measure.laboratory.record import (
     Finding,
@@ -18,7 +18,7 @@ from internals.measure.laboratory.record import (
     more_than,
     refutation,
 )
-from internals.measure.probability import (
+from internals.measure.probabilities import (
     answers_by_exposure,
     one_prompt,
     positions,

@@ -7,11 +7,11 @@ import math
 import numpy as np
 
 from internals import stats
-from internals.evidence import wording
+from internals.book import wording
 from internals.generation import sampling as rules
 from internals.generation.generate import GREEDY
 from internals.measure.capability import start_ids
-from internals.measure.decoding import choices, metrics, samples
+from internals.measure.generation import choices, metrics, samples
 from internals.measure.laboratory.lab import Lab
 from internals.measure.laboratory.record import (
     Finding,

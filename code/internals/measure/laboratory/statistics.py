@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from internals import stats
-from internals.evidence import wording
+from internals.book import wording
 from internals.measure.laboratory.lab import Lab
 from internals.measure.laboratory.record import (
     Finding,
@@ -14,7 +14,7 @@ from internals.measure.laboratory.record import (
     exact,
     refutation,
 )
-from internals.measure.probability import answers_by_exposure, positions
+from internals.measure.probabilities import answers_by_exposure, positions
 
 FAR = 0.1
 """By so much a prompt may differ from the mean and still show the same behaviour."""

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from internals import stats
-from internals.evidence import wording
+from internals.book import wording
 from internals.measure.laboratory.lab import Lab
 from internals.measure.laboratory.record import (
     Finding,
@@ -19,7 +19,7 @@ from internals.measure.laboratory.record import (
     exact,
     refutation,
 )
-from internals.measure.probability import one_prompt
+from internals.measure.probabilities import one_prompt
 from internals.measure.tokenization import breakdown, contexts, measured
 from internals.paths import DATA
 from internals.tokens import token_bytes

@@ -1,1 +1,0 @@
-"""Chapter 4, second half: sampling methods, what they make diverse and what they make worse."""

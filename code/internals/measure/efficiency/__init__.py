@@ -1,1 +1,0 @@
-"""Chapter 4, first half: what a key-value cache saves and costs; how attention scales."""

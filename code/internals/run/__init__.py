@@ -1,0 +1,1 @@
+"""Command line, build of the report, bench, checks of a finished book."""

@@ -1,0 +1,228 @@
+"""`make report`: from a model's name to the finished book, by Quarto or without it.
+
+The chapters are executed once, which measures what is not cached and gives the notebook. They share
+a process, so that a model is loaded once. Without Quarto the same execution is rendered; with it,
+Quarto renders site and PDF from the cache.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bookbinder.build import Built, resolve_book, staged, write_formats
+from bookbinder.errors import BookError
+from internals.book import SEED
+from internals.errors import UserError
+from internals.models.load import loads, open_model
+from internals.models.resolve import tokenizer_file
+from internals.paths import BOOK, BUILD, ROOT
+from internals.run import progress, provenance, quarto
+
+_LEDGER = "report/evidence.qmd"
+"""It lists what the other chapters have said."""
+_STALE_S = 24 * 3600.0
+"""Age at which a leftover cannot belong to a build that still runs."""
+
+
+class ReportError(UserError):
+    """The chapters could not be rendered; the message names file, line and fault."""
+
+
+@dataclass
+class _Clock:
+    """Wall time of the steps of a build."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - began, 2)
+
+
+def build_report(
+    spec: str,
+    *,
+    out: Path = BOOK,
+    quarto_mode: str = "auto",
+    tokenizers: str = "",
+) -> Path:
+    """Build the report about a model into ``out``, which is replaced as a whole at the end.
+
+    Args:
+        spec: embedded name, Hub id or folder.
+        out: folder of the result.
+        quarto_mode: ``auto``, ``skip`` or ``install`` (see :mod:`internals.run.quarto`).
+        tokenizers: further tokenizers for chapter 2, Hub ids or folders separated by commas.
+
+    Raises:
+        ModelError: the model cannot be used.
+        ReportError: a chapter failed; the former report is untouched.
+    """
+    clock = _Clock()
+    began = time.monotonic()
+    quarto.checked_mode(quarto_mode)
+    handle = open_model(spec)
+    for name in filter(None, map(str.strip, tokenizers.split(","))):
+        tokenizer_file(name)  # a wrong name is told now and not after minutes
+    os.environ["REPORT_TOKENIZERS"] = tokenizers
+    refuse_problems(ROOT)
+    found, line = quarto.obtain(quarto_mode)
+    print(line, flush=True)
+    print(f"Report about {handle.name} ({handle.fingerprint}).", flush=True)
+    os.environ["REPORT_MODEL"] = spec
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="report-") as assets,
+            _own_folder() as build,
+            progress.ProgressMonitor(build / "progress.jsonl") as monitor,
+        ):
+            env = _environment(spec, build) | monitor.environment
+            with clock.step("execute and resolve"):
+                books, executed = resolve_book(
+                    ROOT, Path(assets), env=env, event=_say, after=[_LEDGER]
+                )
+            # The notebook, run again, must speak of the same model.
+            extra = {**books["ipynb"].extra, "environment": _notebook_environment(spec, tokenizers)}
+            books["ipynb"] = replace(books["ipynb"], extra=extra)
+            with staged(out) as staging:
+                formats = ("ipynb",) if found else ("html", "pdf", "ipynb")
+                built = write_formats(books, staging, formats)
+                if found:
+                    with clock.step("quarto render"):
+                        _quarto(found, staging, env)
+                chapters = {c.source.path: round(c.seconds, 2) for c in executed}
+                clock.seconds["whole"] = round(time.monotonic() - began, 2)
+                _add_records(staging, handle, found, built, clock, chapters, build)
+    except BookError as error:
+        raise ReportError(str(error)) from error
+    print(f"Done in {clock.seconds['whole']:.0f} s: {out / 'index.html'}", flush=True)
+    return out
+
+
+def _environment(spec: str, build: Path) -> dict[str, str]:
+    """What the kernel and the filters need to know."""
+    return {"REPORT_MODEL": spec, "INTERNALS_BUILD": str(build), "PYTHONHASHSEED": "0"}
+
+
+def _notebook_environment(spec: str, tokenizers: str) -> dict[str, str]:
+    """What the notebook sets for itself, so that it speaks of the same model when run again."""
+    return {"REPORT_MODEL": spec} | ({"REPORT_TOKENIZERS": tokenizers} if tokenizers else {})
+
+
+def _say(path: str, number: int, total: int) -> None:
+    print(f"[{number}/{total}] {path}", flush=True)
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    """Evidence and records of this build alone; when it succeeds they become the latest ones.
+
+    Two builds at once, perhaps about two models, must not write into each other's ledger.
+    """
+    BUILD.mkdir(parents=True, exist_ok=True)
+    for left in BUILD.glob("run-*"):
+        if time.time() - left.stat().st_mtime > _STALE_S:
+            shutil.rmtree(left, ignore_errors=True)  # of a build that was killed
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=BUILD))
+    try:
+        yield folder
+        _keep(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _keep(folder: Path) -> None:
+    """Leave evidence and records where `quarto preview` and other tools look for them."""
+    for name in ("evidence", "measurements.jsonl"):
+        new, old = folder / name, BUILD / name
+        with suppress(OSError):  # another build that ends in this moment may be faster
+            if old.is_dir():
+                os.replace(old, folder / f"former-{name}")
+            os.replace(new, old)
+
+
+def refuse_problems(root: Path) -> None:
+    """Stop before measuring if the prose of a chapter cannot be trusted."""
+    from internals.evidence.lint import lint_book
+
+    problems = lint_book(root)
+    if problems:
+        listed = "\n".join(map(str, problems[:20]))
+        raise ReportError(f"{listed}\nThe chapters have {len(problems)} problem(s); mend them.")
+
+
+def _quarto(found: quarto.Quarto, staging: Path, env: dict[str, str]) -> None:
+    """Render site and PDF with Quarto into ``staging``; everything is cached by now."""
+    import sys
+
+    import filelock
+
+    env = {**os.environ, **env, "QUARTO_PYTHON": sys.executable}
+    folder = Path(tempfile.mkdtemp(prefix=".quarto-out-", dir=ROOT))
+    try:
+        # Quarto keeps its state in the project's folder, so only one may render at a time.
+        with filelock.FileLock(BUILD / "quarto.lock"):
+            done = subprocess.run(
+                [str(found.path), "render", "--output-dir", folder.name],
+                cwd=ROOT,
+                env=env,
+                capture_output=True,
+                text=True,
+            )
+        if done.returncode:
+            tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
+            raise ReportError(f"Quarto failed:\n{tail}")
+        shutil.copytree(folder, staging, dirs_exist_ok=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _add_records(
+    staging: Path,
+    handle: Any,
+    found: quarto.Quarto | None,
+    built: Built,
+    clock: _Clock,
+    chapters: dict[str, float],
+    build: Path,
+) -> None:
+    """Write evidence.json and build.json beside the book."""
+    from internals import cache
+    from internals.evidence.ledger import export_evidence
+    from internals.run import bench
+
+    export_evidence(staging / "evidence.json", build)
+    measured = cache.recorded(build)
+    record = {
+        "rendered_with": f"Quarto {found.version}" if found else "Pandoc and Typst",
+        "model": {
+            "spec": handle.spec,
+            "name": handle.name,
+            "fingerprint": handle.fingerprint,
+            "revision": handle.source.revision,
+        },
+        "seed": SEED,
+        "commit": provenance.commit(),
+        "libraries": provenance.library_versions(),
+        "machine": provenance.machine(),
+        "seconds": {**clock.seconds, **built.seconds},
+        "chapters_seconds": chapters,
+        "model_loads": loads(build),
+        "measurements": json.loads(measured.to_json(orient="records")),
+        "facts": built.facts,
+        "bench": bench.recorded(),
+    }
+    text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
+    (staging / "build.json").write_text(text, "utf-8")

@@ -1,0 +1,167 @@
+"""Check a rendered report as a reader would meet it: files, links, notebook, PDF, evidence.
+
+Used after `make report` by the continuous run; it renders and measures nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from internals.paths import ROOT
+
+NOTEBOOK_LIMIT_BYTES = 5_000_000
+PAGE_LIMIT_BYTES = 2_000_000
+
+
+def check_book(book: Path) -> list[str]:
+    """Everything that is wrong with the report in ``book``, one sentence each."""
+    checks: tuple[Callable[[Path], Iterator[str]], ...] = (
+        _site,
+        _pdf,
+        _notebook,
+        _evidence,
+        _build,
+    )
+    return [problem for check in checks for problem in check(book)]
+
+
+def run_notebook(book: Path, *, timeout_s: int = 1200) -> Iterator[str]:
+    """Run the notebook of a report from the top, as a reader would; what went wrong, if anything.
+
+    Its evidence goes to a folder of its own, so that the last build's stays.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError
+
+    notebook = nbformat.read(book / "report.ipynb", as_version=4)
+    with tempfile.TemporaryDirectory(prefix="notebook-") as build:
+        environment = {**os.environ, "INTERNALS_BUILD": build}
+        where = {"metadata": {"path": str(ROOT)}}
+        client = NotebookClient(notebook, resources=where, timeout=timeout_s)
+        try:
+            client.execute(env=environment)
+        except (CellExecutionError, CellTimeoutError) as error:
+            last = str(error).strip().splitlines()[-1]
+            yield f"report.ipynb does not run from the top: {last}"
+
+
+class _Page(HTMLParser):
+    """Ids and targets of one page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.targets: list[str] = []
+        self.images_without_alt = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if name := values.get("id"):
+            self.ids.add(name)
+        for key in ("href", "src"):
+            if target := values.get(key):
+                self.targets.append(target)
+        if tag == "img" and "alt" not in values:
+            self.images_without_alt += 1
+
+
+def _site(book: Path) -> Iterator[str]:
+    if not (book / "index.html").exists():
+        yield "index.html is missing."
+        return
+    pages: dict[Path, _Page] = {}
+    for path in sorted(book.rglob("*.html")):
+        text = path.read_text(encoding="utf-8")
+        page = pages[path.resolve()] = _Page()
+        page.feed(text)
+        name = path.relative_to(book)
+        if len(text.encode()) > PAGE_LIMIT_BYTES:
+            yield f"{name} is larger than {PAGE_LIMIT_BYTES // 1_000_000} MB."
+        if page.images_without_alt:
+            yield f"{name} has {page.images_without_alt} image(s) without alt text."
+        visible = re.sub(r"<(script|style)\b.*?</\1>|<[^>]+>", " ", text, flags=re.S)
+        if broken := re.search(r"\?@\w|\?\?(sec|fig|tbl)-", visible):
+            yield f"{name} has an unresolved cross-reference near “{broken[0]}”."
+    for path, page in pages.items():
+        for target in page.targets:
+            if problem := _broken(path, target, pages):
+                yield f"{path.relative_to(book.resolve())} links to {target}, {problem}."
+
+
+def _broken(path: Path, target: str, pages: dict[Path, _Page]) -> str | None:
+    """Why a link inside the site leads nowhere; None for a good or outside one."""
+    parts = urlsplit(target)
+    if parts.scheme or parts.netloc:
+        return None
+    goal = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+    if not goal.exists():
+        return "which does not exist"
+    page = pages.get(goal)
+    if page and parts.fragment and unquote(parts.fragment) not in page.ids:
+        return "but that page has no such anchor"
+    return None
+
+
+def _pdf(book: Path) -> Iterator[str]:
+    path = book / "report.pdf"
+    if not path.exists():
+        yield "report.pdf is missing."
+        return
+    if not path.read_bytes().startswith(b"%PDF-"):
+        yield "report.pdf is no PDF."
+
+
+def _notebook(book: Path) -> Iterator[str]:
+    import nbformat
+
+    path = book / "report.ipynb"
+    if not path.exists():
+        yield "report.ipynb is missing."
+        return
+    if path.stat().st_size > NOTEBOOK_LIMIT_BYTES:
+        yield f"report.ipynb is larger than {NOTEBOOK_LIMIT_BYTES // 1_000_000} MB."
+    notebook = nbformat.read(path, as_version=4)
+    try:
+        nbformat.validate(notebook)
+    except nbformat.ValidationError as error:
+        yield f"report.ipynb is not valid: {error}."
+    for number, cell in enumerate(notebook.cells, start=1):
+        if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
+            yield f"Cell {number} of report.ipynb was not executed."
+        if any(output.output_type == "error" for output in cell.get("outputs", ())):
+            yield f"Cell {number} of report.ipynb ended in an error."
+
+
+def _evidence(book: Path) -> Iterator[str]:
+    import jsonschema
+
+    from internals.evidence.ledger import SCHEMA
+
+    path = book / "evidence.json"
+    if not path.exists():
+        yield "evidence.json is missing."
+        return
+    schema = json.loads(SCHEMA.read_text("utf-8"))
+    try:
+        jsonschema.validate(json.loads(path.read_text("utf-8")), schema)
+    except jsonschema.ValidationError as error:
+        yield f"evidence.json does not follow its schema: {error.message}."
+
+
+def _build(book: Path) -> Iterator[str]:
+    path = book / "build.json"
+    if not path.exists():
+        yield "build.json is missing."
+        return
+    record = json.loads(path.read_text("utf-8"))
+    for key in ("rendered_with", "model", "libraries", "machine", "seconds"):
+        if key not in record:
+            yield f"build.json does not say {key}."

@@ -1,0 +1,215 @@
+"""Command line of the report: `python -m internals --help`.
+
+Each command does one thing of the Makefile. An error of the user is one sentence and exit code 1;
+INTERNALS_DEBUG=1 shows the stack trace instead.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from internals.errors import UserError
+from internals.paths import BOOK, ROOT
+
+app = typer.Typer(
+    name="internals",
+    help="A measured report on the internals of a causal language model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+DEFAULT_MODEL = "fable-gpt2"
+ModelSpec = Annotated[
+    str,
+    typer.Argument(
+        help="Embedded model, Hugging Face id (gpt2, org/name, org/name@revision) or local folder.",
+        envvar="REPORT_MODEL",
+    ),
+]
+
+
+@app.command()
+def report(
+    model: ModelSpec = DEFAULT_MODEL,
+    out: Annotated[Path, typer.Option(help="Folder of the rendered report.")] = BOOK,
+    quarto: Annotated[str, typer.Option(help="auto, skip or install.", envvar="QUARTO")] = "auto",
+    tokenizers: Annotated[
+        str,
+        typer.Option(
+            "--tokenizer",
+            help="Further tokenizers for chapter 2: Hub ids or folders, separated by commas.",
+            envvar="REPORT_TOKENIZERS",
+        ),
+    ] = "",
+) -> None:
+    """Measure, write and render the report: site, PDF, notebook, evidence.json, build.json."""
+    from internals.run.build import build_report
+
+    build_report(model, out=out, quarto_mode=quarto, tokenizers=tokenizers)
+
+
+@app.command()
+def inspect(model: ModelSpec = DEFAULT_MODEL) -> None:
+    """Print the facts about a model that the report will use, and what its parameters are."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from internals.measure.architecture.components import ledger
+    from internals.models import inspect_table, open_model
+
+    handle = open_model(model)
+    facts = Table("fact", "value", title=f"Model {model}")
+    for row in inspect_table(handle).itertuples(index=False):
+        facts.add_row(*(str(cell) for cell in row))
+    parts = Table("part", "parameters", "share", title="Parameters")
+    for part in ledger(handle).itertuples(index=False):
+        parts.add_row(str(part.part), f"{part.parameters:,}", f"{part.share:.1%}")
+    Console().print(facts, parts)
+
+
+@app.command("test")
+def run_tests(
+    slow: Annotated[bool, typer.Option(help="Also the slow tests.")] = False,
+) -> None:
+    """Run the test suite."""
+    _run("pytest", "-q", *(("-m", "slow or not slow") if slow else ()))
+
+
+@app.command()
+def check() -> None:
+    """Lint, format and types of the code, and the prose of the chapters."""
+    _run("ruff", "check", "code", "tests")
+    _run("ruff", "format", "--check", "code", "tests")
+    _run("mypy")
+    lint()
+
+
+def _run(module: str, *arguments: str) -> None:
+    """Run a tool of this environment in the project's folder; its failure is ours."""
+    import subprocess
+
+    code = subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT).returncode
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command()
+def lint() -> None:
+    """Check the chapters: numbers typed by hand, claims without measurement, loose labels."""
+    from internals.evidence.lint import lint_book
+
+    problems = lint_book(ROOT)
+    for problem in problems:
+        typer.echo(str(problem))
+    if problems:
+        raise UserError(f"{len(problems)} problem(s) in the chapters; each is listed above.")
+    typer.echo("The chapters are clean.")
+
+
+@app.command("check-book")
+def check_book_command(
+    book: Annotated[Path, typer.Argument(help="Folder of the rendered report.")] = BOOK,
+    run: Annotated[bool, typer.Option("--run", help="Run the notebook from the top too.")] = False,
+) -> None:
+    """Check a rendered report: files, links, notebook, PDF, evidence."""
+    from internals.run.checkbook import check_book, run_notebook
+
+    problems = check_book(book)
+    if run and not problems:
+        problems += run_notebook(book)
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise UserError(f"{len(problems)} problem(s) in {book}; each is listed above.")
+    typer.echo(f"{book} is complete.")
+
+
+@app.command()
+def train(
+    corpus: Annotated[
+        Path | None, typer.Option(help="Folder of free text; see data/README.md.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="fable-gpt2, fable-llama or both.")] = "both",
+    work: Annotated[Path, typer.Option(help="Data set and checkpoints go here.")] = ROOT / "runs",
+    smoke: Annotated[bool, typer.Option(help="Everything on a tiny scale, in a minute.")] = False,
+    twins: Annotated[
+        bool, typer.Option(help="Only the tiny paired runs of norms and heads.")
+    ] = False,
+) -> None:
+    """Train the embedded models again from their recipe."""
+    from fable.recipe import train_models, train_smoke, train_twins
+
+    if smoke:
+        train_smoke(work / "smoke")
+    elif twins:
+        train_twins(corpus=corpus, work=work)
+    else:
+        train_models(model, corpus=corpus, work=work)
+
+
+@app.command()
+def bench(
+    model: ModelSpec = DEFAULT_MODEL,
+    repeats: Annotated[int, typer.Option(help="Warm runs.")] = 3,
+    large: Annotated[bool, typer.Option(help="Also a random GPT-2 of 124M parameters.")] = False,
+) -> None:
+    """Time a cold and a warm report and print a table; the next build.json keeps it."""
+    from internals.run.bench import bench_report
+
+    bench_report(model, repeats=repeats, large=large)
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(help="Port on this machine.")] = 8000,
+    book: Annotated[Path, typer.Option(help="Folder of the rendered report.")] = BOOK,
+) -> None:
+    """Show the rendered site at http://localhost:PORT."""
+    import functools
+    import http.server
+
+    if not (book / "index.html").exists():
+        raise UserError(f"There is no site in {book}; make one with `make report`.")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(book))
+    try:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        raise UserError(f"Port {port} cannot be used ({error.strerror}); try --port.") from error
+    typer.echo(f"http://localhost:{port} (Ctrl-C ends)")
+    with server:
+        server.serve_forever()
+
+
+@app.command()
+def clean(
+    measurements: Annotated[bool, typer.Option(help="Delete cached measurements too.")] = False,
+) -> None:
+    """Delete the rendered book and intermediate files; measurements only if asked."""
+    import shutil
+
+    from internals.paths import BUILD, CACHE
+
+    for folder in (BOOK, BUILD, *((CACHE,) if measurements else ())):
+        shutil.rmtree(folder, ignore_errors=True)
+        typer.echo(f"Deleted {folder.name}.")
+
+
+def main() -> None:
+    """Run a command; a user's error is one sentence and exit code 1."""
+    try:
+        app()
+    except Exception as error:
+        if os.environ.get("INTERNALS_DEBUG"):
+            raise
+        if isinstance(error, UserError):
+            sys.exit(str(error))
+        sys.exit(
+            f"An error in the program, not in your input: {type(error).__name__}: {error}\n"
+            "Set INTERNALS_DEBUG=1 to see where."
+        )
