@@ -12,8 +12,7 @@ import pypdf
 import pytest
 from bs4 import BeautifulSoup
 
-from bookbinder import build as building
-from bookbinder.build import build_book, replace_folder, staged
+from bookbinder.build import build_book
 from bookbinder.errors import BookError
 from bookbinder.parse import parse_chapter
 from internals.run.checkbook import _site
@@ -338,10 +337,10 @@ def small_book(root: Path, text: str) -> Path:
 def test_faults_of_a_chapter_name_the_file_and_keep_the_former_book(tmp_path, text, sentence):
     root = small_book(tmp_path / "book", text)
     (root / "_book").mkdir()
-    (root / "_book" / "old.html").write_text("old")
+    (root / "_book" / "index.html").write_text("old")
     with pytest.raises(BookError, match=sentence):
         build_book(root, formats=("html",))
-    assert (root / "_book" / "old.html").read_text() == "old"
+    assert (root / "_book" / "index.html").read_text() == "old"
     assert sorted(p.name for p in root.iterdir() if p.name.startswith("._book")) == []
 
 
@@ -379,76 +378,6 @@ def test_inline_values_of_a_paragraph_keep_their_order_and_their_form(tmp_path):
     build_book(root, formats=("html",))
     page = next((root / "_book").rglob("one.html")).read_text("utf-8")
     assert "<p>A *a*, <strong>bold</strong>, (1, 2), ü .</p>" in page
-
-
-def test_a_build_that_ends_early_leaves_no_trace(tmp_path):
-    out = tmp_path / "book"
-    out.mkdir()
-    (out / "old").write_text("old")
-
-    def interrupted() -> None:
-        with staged(out) as staging:
-            (staging / "new").write_text("new")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert [p.name for p in out.iterdir()] == ["old"]
-    assert [p.name for p in tmp_path.iterdir()] == ["book"]
-    with staged(out) as staging:
-        (staging / "new").write_text("new")
-    assert [p.name for p in out.iterdir()] == ["new"]
-
-
-def book_at(folder: Path, text: str) -> Path:
-    folder.mkdir()
-    (folder / "index.html").write_text(text)
-    return folder
-
-
-@pytest.mark.parametrize("stop", [1, 2])
-def test_a_stop_between_the_two_renames_keeps_the_former_book(tmp_path, monkeypatch, stop):
-    new, old = book_at(tmp_path / "new", "new"), book_at(tmp_path / "book", "old")
-    rename, calls = building.os.replace, []
-
-    def stopped(source, goal):
-        calls.append(source)
-        if len(calls) == stop:
-            raise KeyboardInterrupt
-        rename(source, goal)
-
-    monkeypatch.setattr(building.os, "replace", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        replace_folder(new, old)
-    assert (old / "index.html").read_text() == "old"
-    assert not list(tmp_path.glob(".book-*"))
-
-
-def test_two_builds_that_end_at_once_leave_one_whole_book(tmp_path, monkeypatch):
-    mine, other = book_at(tmp_path / "mine", "mine"), book_at(tmp_path / "other", "other")
-    out = book_at(tmp_path / "book", "old")
-    rename, met = building.os.replace, []
-
-    def meets_another(source, goal):
-        if source == mine and not met:
-            met.append(True)
-            rename(other, out)
-        rename(source, goal)
-
-    monkeypatch.setattr(building.os, "replace", meets_another)
-    replace_folder(mine, out)
-    assert (out / "index.html").read_text() == "mine"
-    assert [p.name for p in tmp_path.iterdir()] == ["book"]
-
-
-def test_a_book_that_a_killed_build_had_moved_aside_comes_back(tmp_path):
-    (tmp_path / ".book-old-x").mkdir()
-    book_at(tmp_path / ".book-old-x" / "book", "old")
-    out = tmp_path / "book"
-    with staged(out) as staging:
-        assert (out / "index.html").read_text() == "old"
-        (staging / "index.html").write_text("new")
-    assert (out / "index.html").read_text() == "new"
 
 
 def test_the_code_of_a_cell_never_runs_off_the_page(tmp_path):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import gc
-import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -18,6 +15,7 @@ from typing import Any
 from bookbinder.document import resolve
 from bookbinder.errors import BookError
 from bookbinder.execute import Event, execute_book
+from bookbinder.folders import check_output, staged
 from bookbinder.model import Book, ExecutedChapter, Project
 from bookbinder.parse import parse_chapter
 from bookbinder.project import load_project, walk_entries
@@ -113,62 +111,6 @@ def _notebook(book: Book, file: Path) -> Any:
     return write_notebook(book, file)
 
 
-@contextmanager
-def staged(out: Path) -> Iterator[Path]:
-    """A new folder that takes the place of ``out`` if the block ends without an error."""
-    out = out.resolve()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    _recover(out)
-    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        staging.chmod(0o755)
-        yield staging
-        replace_folder(staging, out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-_STALE_S = 24 * 3600.0
-"""Age at which a leftover cannot belong to a build that still runs."""
-
-
-def replace_folder(new: Path, old: Path) -> None:
-    """Put ``new`` in the place of ``old`` by two renames; what stops it puts ``old`` back.
-
-    Another build may put its book there between the two: then it is tried again.
-    """
-    for _ in range(20):
-        gone = Path(tempfile.mkdtemp(prefix=f".{old.name}-old-", dir=old.parent))
-        try:
-            if old.exists():
-                os.replace(old, gone / "book")
-            os.replace(new, old)
-        except FileNotFoundError:
-            if not new.exists():
-                raise
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-        else:
-            return
-        finally:
-            if not old.exists() and (gone / "book").exists():
-                os.replace(gone / "book", old)
-            shutil.rmtree(gone, ignore_errors=True)
-    raise BookError(f"{old} cannot be replaced, because other builds keep writing it.")
-
-
-def _recover(out: Path) -> None:
-    """Put a book back that a killed build had moved aside, and remove what such builds left."""
-    for left in sorted(out.parent.glob(f".{out.name}-*")):
-        book = left / "book"
-        old_enough = time.time() - left.stat().st_mtime > _STALE_S
-        if not out.exists() and book.is_dir() and left.name.startswith(f".{out.name}-old-"):
-            os.replace(book, out)
-        if old_enough:
-            shutil.rmtree(left, ignore_errors=True)
-
-
 def build_book(
     root: Path,
     out: Path | None = None,
@@ -182,7 +124,7 @@ def build_book(
 
     Args:
         root: folder of ``_quarto.yml``.
-        out: replaced as a whole when everything worked.
+        out: replaced as a whole when everything worked; see `check_output`.
         formats: any of ``html``, ``pdf``, ``ipynb``.
         env: variables for the kernel and the filters.
         event: called when a chapter starts.
@@ -194,12 +136,14 @@ def build_book(
     if unknown := set(formats) - set(FORMATS):
         raise BookError(f"the format “{unknown.pop()}” is not known; use {', '.join(FORMATS)}.")
     root = root.resolve()
-    out = out or root / _output_dir(load_project(root))
+    own = root / _output_dir(load_project(root))
+    out = out or own
+    check_output(out, needed=[root], own=own)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bookbinder-") as folder:
         books, executed = resolve_book(root, Path(folder), env=env, event=event)
         resolved = time.monotonic() - began
-        with staged(out) as staging:
+        with staged(out, own=own) as staging:
             built = write_formats(books, staging, formats)
             spent = {f"execute {c.source.path}": round(c.seconds, 2) for c in executed}
             built.seconds = {**spent, "resolve": round(resolved - sum(spent.values()), 2),
