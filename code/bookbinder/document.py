@@ -30,7 +30,7 @@ _CALLOUTS = ("note", "tip", "warning", "important", "caution")
 _KNOWN = re.compile(
     r"bb-.*|cell.*|callout-.*|panel-tabset|content-(visible|hidden)|column-margin|aside"
     r"|references|light-content|dark-content|figure|claim.*|text|python|x-.*|refs"
-    r"|when.*|otherwise|written-for|nowrap"
+    r"|when|holds|findings-instead|stacked|sortable|filterable|nowrap"
 )
 
 
@@ -80,7 +80,7 @@ def _resolve(
         chapters.append(
             number_chapter(numbering, _chapter(chapter, entry, parts.get(path), blocks))
         )
-    chapters = [apply_references(c, numbering) for c in chapters]
+    chapters = [_described(apply_references(c, numbering), numbering) for c in chapters]
     chapters, bibliography = _cite(project, chapters)
     where = next((c.path for c in chapters if _has_refs(c)), None)
     return {
@@ -200,19 +200,28 @@ def _chapter(
         title=tuple(title),
         title_text=text,
         anchor=anchor or re.sub(r"\W+", "-", text.lower()).strip("-"),
-        description=front.get("description") or _first_sentences(blocks),
+        description=None,
         blocks=tuple(blocks),
         results=chapter.results,
         front=front,
     )
 
 
-def _first_sentences(blocks: list[Node]) -> str | None:
-    for block in blocks:
-        if block["t"] == "Para":
-            text = " ".join(ast.to_text(block).split())
-            return text if len(text) <= 200 else text[:197].rsplit(" ", 1)[0] + " …"
-    return None
+def _described(chapter: Chapter, numbering: Numbering) -> Chapter:
+    """With a description for the page's head: the author's, or how the text begins."""
+    if given := chapter.front.get("description"):
+        text = re.sub(
+            r"@([a-z]+-[\w-]*\w)",
+            lambda m: numbering.labels[m[1]].text if m[1] in numbering.labels else m[0],
+            str(given),
+        )
+        return replace(chapter, description=text)
+    first = next((b for b in chapter.blocks if b["t"] == "Para"), None)
+    if first is None:
+        return chapter
+    text = " ".join(ast.to_text(first).split())
+    short = text if len(text) <= 200 else text[:197].rsplit(" ", 1)[0] + " …"
+    return replace(chapter, description=short)
 
 
 def _has_refs(chapter: Chapter) -> bool:

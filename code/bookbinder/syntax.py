@@ -40,9 +40,7 @@ def _each(names: str, attributes: str = "") -> _Known:
 
 _BY_FILTERS: _Known = {
     **_each("when", "fact is not"),
-    **_each("when-claim", "id claim verdict"),
-    **_each("written-for", "models claims"),
-    **_each("otherwise"),
+    **_each("holds", "claims"),
 }
 """Divisions and spans for which a book may have a filter of its own; so has ``.x-…``."""
 _CONDITIONAL = _each("content-visible content-hidden", "when-format unless-format")
@@ -54,6 +52,7 @@ DIVISIONS: _Known = {
     ),
     **_CONDITIONAL,
     **_each("panel-tabset aside column-margin light-content dark-content nowrap"),
+    **_each("stacked sortable filterable"),
     **_BY_FILTERS,
 }
 """Classes of divisions and the attributes that have an effect on them."""
@@ -157,7 +156,7 @@ def _faults(line: str, before: str) -> Iterator[str]:
     if division := _DIVISION.fullmatch(text):
         yield from _division(division[1], before)
     elif heading := _HEADING.match(text):
-        yield from _judge(heading[1], _HEADINGS, _NOTHING, "a heading")
+        yield from _judge(heading[1], _HEADINGS, frozenset({"keywords"}), "a heading")
     elif caption := _CAPTION.fullmatch(text):
         yield from _judge(caption[1], {}, _NOTHING, "a table's caption")
     yield from _bracketed(text)

@@ -9,3 +9,10 @@ from __future__ import annotations
 
 class UserError(Exception):
     """Base of every error whose message is written for the user of the report."""
+
+
+class NotApplicable(UserError):
+    """An experiment that cannot be made with this model; the message says why.
+
+    It costs the book one sentence, never the build: see `internals.book.cells`.
+    """

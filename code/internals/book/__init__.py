@@ -1,9 +1,9 @@
-"""What a chapter imports: the model of this run, claims, numbers for prose, tables, the ledger.
+"""What a chapter imports: the model of this run, its findings, tables and numbers for prose.
 
     from internals import book
-    report = book.start("architecture")
+    report = book.start("probabilities")
 
-Nothing here imports torch: a chapter whose measurements are cached never needs it.
+Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -11,175 +11,106 @@ from __future__ import annotations
 import os
 import random
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pandas as pd
 
-from internals.book import tables, wording
-from internals.book.tables import Format, Table
+from internals.book import evidence, tables, wording
+from internals.book.cells import guard_cells
+from internals.book.cited import Cited
+from internals.book.tables import Table
 from internals.cache import turns
-from internals.evidence import store
-from internals.evidence.claims import Claim, EvidenceError, make_claim
-from internals.evidence.ledger import evidence_table, export_evidence
+from internals.errors import UserError
+from internals.findings import findings_of
 
-__all__ = ["DEFAULT_MODEL", "Report", "evidence_table", "export_evidence", "start"]
+__all__ = ["DEFAULT_MODEL", "Report", "start"]
 
-DEFAULT_MODEL = "fable-gpt2"
+DEFAULT_MODEL = "smollm2"
 SEED = 20240
 
 
 @dataclass(frozen=True)
 class Report:
-    """One chapter in the making."""
+    """One chapter of the report about one model."""
 
     chapter: str
-    model: Any
-    """`internals.models.ModelHandle`: cheap to hold; it loads when a measurement needs it."""
-    evidence: store.ChapterEvidence
-    _cells: dict[str, int | None]
+    subject: Any
+    """`internals.models.ModelHandle`: what measurements take; cheap to hold, loads when needed."""
+    found: Mapping[str, Cited]
+    """The chapter's findings, by id."""
 
-    def claim(
-        self,
-        id: str,
-        sentence: str,
-        *,
-        value: Any,
-        holds: bool | None,
-        interval: tuple[float, float] | None = None,
-        n: int | None = None,
-        unit: str = "",
-        n_unit: str = "",
-        reference: float = 0.0,
-    ) -> Claim:
-        """Register one empirical statement and what was measured about it.
-
-        ``value``: a number or an `internals.stats.Estimate` (which brings interval and n).
-        ``holds``: does the measurement support the sentence; None if it does not apply here.
-        ``unit``: see `wording.number`; "share" and "points" take fractions.
-        ``n_unit``: what n counts. ``reference``: the value that means "no difference".
-        ``sentence`` may hold ``{value}``, ``{interval}``, ``{n}`` and ends with a full stop.
-        Raises `EvidenceError` for a missing value, interval disorder or an id used twice.
-        """
-        self._refuse_twice(id)
-        claim = make_claim(
-            id,
-            self.chapter,
-            sentence,
-            value=value,
-            interval=interval,
-            n=n,
-            holds=holds,
-            unit=unit,
-            n_unit=n_unit,
-            reference=reference,
-            ledger=store.link_between(self.evidence.file, store.source_of("evidence")),
-        )
-        self.evidence.claims[id] = claim
-        self.evidence.save()
-        return claim
-
-    def _refuse_twice(self, id: str) -> None:
-        """An id may be used once; running the same notebook cell again is not a second use."""
-        now = _cell_number()
-        if id in self._cells and (now is None or self._cells[id] == now):
-            raise EvidenceError(f"Claim id {id!r} is used twice in chapter {self.chapter}.")
-        self._cells[id] = now
+    def load(self) -> tuple[Any, Any]:
+        """Model and tokenizer as transformers gives them, loaded once in a process."""
+        loaded = self.subject.loaded()
+        return loaded.model, loaded.tokenizer
 
     @property
-    def claims(self) -> Mapping[str, Claim]:
-        """Claims of this chapter so far, by id."""
-        return self.evidence.claims
+    def folder(self) -> str:
+        """Folder of the model's files, for ``from_pretrained``."""
+        return str(self.subject.folder)
 
-    def fact(self, name: str) -> str:
-        """A fact about the model, for prose."""
-        facts = self.evidence.facts
-        if name not in facts:
-            raise EvidenceError(
-                f"The model has no fact {name!r}; known are {wording.listing(sorted(facts))}."
+    @cached_property
+    def facts(self) -> Any:
+        """Facts about the model, ready for prose: ``{python} report.facts.n_layers``."""
+        return SimpleNamespace(**{n: _text(v) for n, v in evidence.facts(self.subject).items()})
+
+    def findings(self, module: ModuleType) -> Any:
+        """The findings of a section, by the names of their functions.
+
+        Raises:
+            UserError: the section belongs to another chapter.
+        """
+        own = findings_of(module)
+        missing = [f.id for f in own.values() if f.id not in self.found]
+        if missing:
+            raise UserError(
+                f"{module.__name__} is no section of the chapter {self.chapter}; list it in "
+                "SECTIONS of the chapter's package."
             )
-        value = facts[name]
-        return value if isinstance(value, str) else wording.number(value)
+        return SimpleNamespace(**{name: self.found[f.id] for name, f in own.items()})
 
-    def number(
-        self,
-        x: float | None,
-        *,
-        unit: str = "",
-        digits: int | None = None,
-        interval: tuple[float, float] | None = None,
-    ) -> str:
+    def number(self, x: Any, unit: str = "", digits: int | None = None) -> str:
         """A number for prose (see `wording.number`)."""
-        return wording.number(_python(x), unit=unit, digits=digits, interval=interval)
+        return wording.number(_python(x), unit=unit, digits=digits)
 
-    def percent(
-        self,
-        share: float | None,
-        *,
-        digits: int | None = None,
-        interval: tuple[float, float] | None = None,
-    ) -> str:
+    def percent(self, share: Any, digits: int | None = None) -> str:
         """A fraction as percent."""
-        return wording.percent(_python(share), digits=digits, interval=interval)
+        return wording.percent(_python(share), digits=digits)
 
-    def count(self, n: float) -> str:
-        """A whole number with thousands separators."""
-        return wording.count(_python(n))
-
-    def table(
-        self,
-        frame: pd.DataFrame,
-        *,
-        formats: Mapping[str, Format] | None = None,
-        names: Mapping[str, str] | None = None,
-        columns: Sequence[str] | None = None,
-        code: Sequence[str] = (),
-        align: Mapping[str, str] | None = None,
-        max_rows: int | None = None,
-    ) -> Table:
+    def table(self, frame: pd.DataFrame, **options: Any) -> Table:
         """A DataFrame as a table for HTML, PDF and notebook (see `tables.table`)."""
-        return tables.table(
-            frame,
-            formats=formats,
-            names=names,
-            columns=columns,
-            code=code,
-            align=align,
-            max_rows=max_rows,
-        )
-
-    def printout(self, text: str, title: str) -> Table:
-        """A long text in a fixed font; one of more than a page stands in a box that unfolds."""
-        return tables.printout(text, title)
+        return tables.table(frame, **options)
 
 
 def start(chapter: str) -> Report:
-    """Open a chapter: model of this run, figure style, seeds, an empty evidence file.
+    """Open a chapter about the model of this run: its findings, figure style, seeds.
 
-    The model is the one named by the environment variable REPORT_MODEL.
+    The model is the one named by the environment variable REPORT_MODEL, else the default.
     """
-    from internals.models import open_model
-
     turns.share_during_cells()
-    spec = model_spec()
-    model = open_model(spec)
+    guard_cells()
     _set_up_display()
     _plain_strings()
     _seed()
-    evidence = store.ChapterEvidence(
-        chapter=chapter,
-        file=store.source_of(chapter),
-        model={"spec": spec, "name": model.name, "fingerprint": model.fingerprint},
-        facts={**store.flat_facts(model.facts), "name": model.name, "spec": spec},
-    )
-    evidence.save()
-    return Report(chapter, model, evidence, {})
+    subject = model_of_this_run()
+    found = evidence.cited(chapter, subject)
+    evidence.save(chapter, subject, found)
+    return Report(chapter, subject, found)
 
 
-def model_spec() -> str:
-    """Model of this run: REPORT_MODEL, else the embedded one."""
-    return os.environ.get("REPORT_MODEL", "").strip() or DEFAULT_MODEL
+def model_of_this_run() -> Any:
+    """The model that REPORT_MODEL names, else the default, found and not loaded."""
+    from internals.models import open_model
+
+    return open_model(os.environ.get("REPORT_MODEL", "").strip() or "fable-gpt2")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else wording.number(value)
 
 
 def _set_up_display() -> None:
@@ -197,7 +128,8 @@ def _plain_strings() -> None:
     It takes the kernel's ``repr`` of them, in which a no-break space is the four letters ``\\xa0``;
     and in place of an empty string it prints the expression, so nothing becomes a word joiner.
     """
-    shell = _shell()
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
     if shell is not None and "QUARTO_DOCUMENT_PATH" in os.environ:
         plain = shell.display_formatter.formatters["text/plain"]
         plain.for_type(
@@ -213,18 +145,6 @@ def _seed() -> None:
     np.random.seed(SEED)  # some libraries still use the global generator
     if torch := sys.modules.get("torch"):
         torch.manual_seed(SEED)
-
-
-def _cell_number() -> int | None:
-    """Number of the running notebook cell, None outside a notebook."""
-    shell = _shell()
-    return None if shell is None else shell.execution_count
-
-
-def _shell() -> Any:
-    """The running IPython, None elsewhere."""
-    ipython = sys.modules.get("IPython")
-    return ipython.get_ipython() if ipython else None
 
 
 def _python(x: Any) -> Any:

@@ -12,15 +12,17 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 import pandas as pd
 
 from internals import paths
 from internals.cache import keys, storage, turns
 from internals.cache.storage import clean, entries, trim
+from internals.errors import NotApplicable
 from internals.run import progress
 
 __all__ = [
@@ -37,6 +39,20 @@ R = TypeVar("R")
 
 _IGNORED = "progress"
 """A parameter of this name is a callback: it cannot change the result."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Stored in the place of a result that a model does not have."""
+
+    reason: str
+
+
+def _given(value: R) -> R:
+    """``value``; a stored refusal is raised again."""
+    if isinstance(value, Refusal):
+        raise NotApplicable(value.reason)
+    return value
 
 
 class Measurement(Generic[P, R]):
@@ -64,13 +80,13 @@ class Measurement(Generic[P, R]):
         value = storage.load(self.name, key)
         if value is not storage.MISSING:
             _record(self.name, _model_name(arguments), cached=True)
-            return value
+            return _given(value)
         with storage.lock(self.name, key):
             value = storage.load(self.name, key)  # another build may have been faster
             if value is storage.MISSING:
                 return self._compute(key, arguments, args, kwargs, store=not edited)
         _record(self.name, _model_name(arguments), cached=True)
-        return value
+        return _given(value)
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """The key under which the result of this call is stored."""
@@ -104,7 +120,11 @@ class Measurement(Generic[P, R]):
         turn = turns.alone() if self._timing else nullcontext()
         with turn, progress.task(self._label(model)), _peak_memory() as peak:
             began = time.perf_counter()
-            value = self.uncached(*args, **kwargs)
+            value: Any
+            try:
+                value = self.uncached(*args, **kwargs)
+            except NotApplicable as why:  # also a result: it need not be tried again
+                value = Refusal(str(why))
             seconds = time.perf_counter() - began
         _refuse_tensors(self.name, value)
         cost = {"seconds": round(seconds, 4), "peak_mib": round(peak[0], 1)}
@@ -112,7 +132,7 @@ class Measurement(Generic[P, R]):
             about = {"model": model, "parameters": _describe(arguments), "made": time.time()}
             storage.save(self.name, key, value, {**about, **cost})
         _record(self.name, model, cached=False, **cost)
-        return value
+        return cast(R, _given(value))
 
     def _label(self, model: str) -> str:
         summary = (self.__doc__ or self.name.rpartition(".")[2]).strip().splitlines()[0]

@@ -25,8 +25,9 @@ INERT = (
     "internals.book",
     "internals.cache",
     "internals.errors",
-    "internals.evidence",
     "internals.figures",
+    "internals.findings.core",
+    "internals.findings.rules",
     "internals.paths",
     "internals.run.progress",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from internals.figures import style
@@ -87,27 +88,28 @@ def head_twins(curves: pd.DataFrame) -> Figure:
     return figure
 
 
-def temperature_grid(top: pd.DataFrame, prompts: list[str]) -> Figure:
-    """Most likely tokens of some prompts (rows) at the asked temperatures (columns)."""
-    temperatures = sorted(top["temperature"].unique())
-    figure, axes = style.figure(
-        len(prompts), len(temperatures), sharex=True, squeeze=False, height_in=1.35 * len(prompts)
+def temperature_grid(top: pd.DataFrame) -> Figure:
+    """Most likely tokens of some prompts (rows) at some temperatures (columns).
+
+    ``top``: columns ``text``, ``temperature``, ``place``, ``token``, ``probability``.
+    """
+    data = top[top["place"] <= 5].copy()
+    data["prompt"] = data["text"].str.replace("\n", " ").map(style.plain)
+    data["token"] = data["token"].map(style.plain)
+    grid = sns.FacetGrid(
+        data, row="prompt", col="temperature", sharey="row", height=1.2, aspect=1.6
     )
-    for row, prompt in zip(axes, prompts, strict=True):
-        for ax, t in zip(row, temperatures, strict=True):
-            part = top[(top["prompt"] == prompt) & (top["temperature"] == t)].head(5)
-            y = np.arange(len(part))[::-1]
-            ax.barh(y, part["probability"], height=0.7)
-            ax.set_yticks(y, [style.plain(token) for token in part["token"]], fontsize=6.5)
-            ax.set_xlim(0, 1)
-            ax.set_xticks([0, 0.5, 1])
-            ax.grid(axis="y", visible=False)
-        text = style.plain(str(top.loc[top["prompt"] == prompt, "text"].iloc[0]).replace("\n", " "))
-        row[0].set_title(f"“{text}”", loc="left", fontsize=7.5)
-    for ax, t in zip(axes[-1], temperatures, strict=True):
-        ax.set_xlabel(f"T = {t:g}")
-    figure.supxlabel("probability, by temperature T", fontsize=8, color=style.ink().muted)
-    return figure
+    grid.map_dataframe(sns.barplot, x="probability", y="token", color=style.BLUE, width=0.7)
+    grid.set(xlim=(0, 1.25), xticks=[], xlabel="", ylabel="")
+    for ax in grid.axes.flat:
+        ax.bar_label(ax.containers[0], fmt="{:.1%}", padding=2, fontsize=8)
+        ax.grid(visible=False)
+    grid.set_titles("")
+    for ax, prompt in zip(grid.axes[:, 0], grid.row_names, strict=True):
+        ax.set_title(f"“{prompt}”", loc="left")
+    for ax, temperature in zip(grid.axes[-1], grid.col_names, strict=True):
+        ax.set_xlabel(f"T = {temperature:g}")
+    return style.finish(grid, height_in=1.25 * len(grid.row_names))
 
 
 def entropy_curves(table: pd.DataFrame, vocab: int) -> Figure:

@@ -134,6 +134,14 @@ def figure(
     return fig, fig.subplots(rows, columns, **options)
 
 
+def finish(grid: Any, height_in: float, width_in: float = WIDTH_IN) -> Figure:
+    """The figure of a seaborn grid (or axes, or a figure) in the book's size, laid out anew."""
+    fig: Figure = getattr(grid, "figure", grid)
+    fig.set_layout_engine("constrained")
+    fig.set_size_inches(width_in, height_in)
+    return fig
+
+
 def plain_ticks(axis: Any) -> None:
     """Ticks of a logarithmic axis at 1, 2 and 5 of each decade, written as plain numbers; where
     the axis spans many decades at 1 alone, as powers."""

@@ -143,7 +143,7 @@ def _notebook(book: Path) -> Iterator[str]:
 def _evidence(book: Path) -> Iterator[str]:
     import jsonschema
 
-    from internals.evidence.ledger import SCHEMA
+    from internals.book.evidence import SCHEMA
 
     path = book / "evidence.json"
     if not path.exists():

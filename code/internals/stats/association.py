@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from internals.stats.intervals import (
     Estimate,
+    NoValuesError,
     as_rows,
     as_units,
     bca_interval,
@@ -113,7 +114,7 @@ def auroc(
     truth = np.asarray(labels, dtype=bool)
     values = as_rows(scores)
     if truth.all() or not truth.any():
-        raise ValueError("an area under the ROC curve needs positives and negatives")
+        raise NoValuesError("an area under the ROC curve needs positives and negatives")
     units = as_units(len(values), clusters)
     wins, positive, negative = _wins(values, truth, units)
     estimate = wins.sum() / (positive.sum() * negative.sum())

@@ -11,12 +11,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
+from internals.errors import NotApplicable
+
 Values = NDArray[np.float64]
 Statistic = Callable[[Values], Any]
 Method = Literal["BCa", "percentile"]
 
+QUARTILES = "median and quartiles"
+_Z95 = float(ndtri(0.975))
 _CHUNK = 4_000_000
 """Largest matrix of resampling weights held at once (numbers)."""
+
+
+class NoValuesError(NotApplicable, ValueError):
+    """A statistic of nothing, or of values that are not all numbers."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class Estimate:
     unit: str
     """What n counts, in the plural."""
     method: str
+    """How the interval was made; "exact" for a value without sampling error."""
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -41,6 +50,24 @@ class Estimate:
     def excludes(self, reference: float = 0.0) -> bool:
         """Whether the interval leaves out ``reference`` (False without an interval)."""
         return self.interval is not None and not self.low <= reference <= self.high
+
+    def p_value(self, reference: float) -> float | None:
+        """Two-sided p-value that belongs to the interval (Altman and Bland 2011, BMJ 343:d2304).
+
+        It is below 0.05 exactly where a 95 % interval leaves out ``reference``. None for exact
+        values and for quartiles, which test nothing.
+        """
+        if self.interval is None or self.method == QUARTILES:
+            return None
+        half = self.value - self.low if reference < self.value else self.high - self.value
+        if half <= 0:
+            return 1.0 if self.low <= reference <= self.high else 0.0
+        return float(2 * ndtr(_Z95 * -abs(self.value - reference) / half))
+
+
+def exact(value: float, n: int, unit: str) -> Estimate:
+    """A value that was counted or derived, without sampling error; ``unit``: what n counts."""
+    return Estimate(float(value), math.nan, math.nan, int(n), unit, "exact")
 
 
 def bootstrap_ci(
@@ -153,8 +180,10 @@ def wilson(successes: int, n: int, *, level: float = 0.95, unit: str = "observat
 
     Stays inside [0, 1] and keeps its width at 0 and n successes, unlike the textbook interval.
     """
-    if not 0 <= successes <= n or n < 1:
-        raise ValueError(f"successes must lie in 0..n with n > 0, but are {successes} of {n}")
+    if n == 0:
+        raise NoValuesError("a share needs at least one case, but there is none")
+    if not 0 <= successes <= n:
+        raise ValueError(f"successes must lie in 0..n but are {successes} of {n}")
     z = float(ndtri((1 + level) / 2))
     share = successes / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
@@ -168,7 +197,7 @@ def quartiles(values: ArrayLike, *, unit: str = "repeats") -> Estimate:
     """Median with first and third quartile: spread of timings, not a confidence interval."""
     rows = as_rows(values)
     low, middle, high = (float(q) for q in np.quantile(rows, [0.25, 0.5, 0.75]))
-    return Estimate(middle, low, high, len(rows), unit, "median and quartiles")
+    return Estimate(middle, low, high, len(rows), unit, QUARTILES)
 
 
 def percentile_interval(resamples: Values, level: float) -> tuple[float, float]:
@@ -180,9 +209,10 @@ def percentile_interval(resamples: Values, level: float) -> tuple[float, float]:
 def as_rows(values: ArrayLike) -> Values:
     rows = np.asarray(values, dtype=float)
     if rows.ndim == 0 or len(rows) == 0:
-        raise ValueError("a statistic needs at least one value, but there is none")
-    if np.isnan(rows).any():
-        raise ValueError(f"{int(np.isnan(rows).sum())} values are NaN; drop them and say so")
+        raise NoValuesError("a statistic needs at least one value, but there is none")
+    if not np.isfinite(rows).all():
+        bad = int((~np.isfinite(rows)).sum())
+        raise NoValuesError(f"{bad} of {rows.size} values are not finite (NaN or overflow)")
     return rows
 
 

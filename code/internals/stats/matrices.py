@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from internals.stats.intervals import Estimate
+from internals.stats.intervals import Estimate, NoValuesError
 from internals.stats.significance import ranks
 
 Matrix = NDArray[np.floating[Any]]
@@ -94,7 +94,7 @@ def matrix_correlations(
     n, controls = len(target), controls or {}
     for table in (*candidates.values(), target, *controls.values()):
         if table.shape != (n, n) or n < 3:
-            raise ValueError(f"tables need one shape (n, n) with n > 2, not {table.shape}")
+            raise NoValuesError(f"tables need one shape (n, n) with n > 2, not {table.shape}")
     pairs = np.triu_indices(n, 1)
     xs = [_Sorted.of(table[pairs]) for table in candidates.values()]
     rest = [_Sorted.of(table[pairs]) for table in (target, *controls.values())]

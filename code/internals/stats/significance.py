@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr
 
-from internals.stats.intervals import as_rows, as_units
+from internals.stats.intervals import NoValuesError, as_rows, as_units
 
 _EXACT_FLIPS = 14
 """Up to this many units all sign patterns are listed instead of drawn."""
@@ -162,7 +162,7 @@ def standardised(values: ArrayLike, kind: str) -> NDArray[np.float64]:
     centred = centred - centred.mean()
     norm = float(np.linalg.norm(centred))
     if norm <= _TOLERANCE * max(1.0, float(np.abs(rows).max())):
-        raise ValueError("a correlation needs values that differ, but all are equal")
+        raise NoValuesError("a correlation needs values that differ, but all are equal")
     return centred / norm
 
 

@@ -75,6 +75,13 @@ def sweep(model: ModelHandle, prompts: Path = PROMPTS) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def means(sweep: pd.DataFrame, at: tuple[float, ...] = ASKED) -> pd.DataFrame:
+    """Means over prompts (the nucleus: median), a row for each temperature of ``at``."""
+    rows = sweep[sweep["temperature"].isin(at)].groupby("temperature")
+    columns = rows[["entropy_bits", "top_prob"]].mean()
+    return columns.assign(nucleus=rows["nucleus"].median()).reset_index()
+
+
 def entropy_bits(log_p: Tensor) -> float:
     """Entropy of ``(vocab,)`` natural log-probabilities; ``0 log 0`` is 0."""
     p = log_p.exp()
@@ -82,8 +89,10 @@ def entropy_bits(log_p: Tensor) -> float:
 
 
 @measurement
-def top_tokens(model: ModelHandle, prompts: Path = PROMPTS, k: int = 8) -> pd.DataFrame:
-    """Most likely tokens of every prompt at the asked temperatures
+def top_tokens(
+    model: ModelHandle, only: tuple[str, ...] = (), prompts: Path = PROMPTS, k: int = 8
+) -> pd.DataFrame:
+    """Most likely tokens of prompts (all, or those with the ids ``only``) at three temperatures
 
     Columns: ``prompt``, ``family``, ``text``, ``temperature``, ``place`` (from 1), ``token``,
     ``probability``.
@@ -93,6 +102,8 @@ def top_tokens(model: ModelHandle, prompts: Path = PROMPTS, k: int = 8) -> pd.Da
     loaded = model.loaded()
     rows = []
     for prompt in inputs.prompts(prompts):
+        if only and prompt.id not in only:
+            continue
         z = next_logits(loaded, prompt.text)
         for t in ASKED:
             p, ids = (z / t).softmax(-1).topk(k)

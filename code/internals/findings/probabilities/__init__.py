@@ -1,0 +1,3 @@
+"""Chapter 3: findings about distributions over the next token."""
+
+SECTIONS = ("temperature",)
