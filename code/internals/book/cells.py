@@ -44,11 +44,12 @@ class NotMeasured:
 
 def goes_on(reason: NotApplicable, names: tuple[str, ...], namespace: dict[str, Any]) -> None:
     """Say that a cell does not apply, and bind the names that it would have bound."""
-    from IPython.display import Markdown, display
+    from IPython.display import display
 
     for name in names:
         namespace[name] = NotMeasured(str(reason))
-    display(Markdown(f"*Not measured for this model: {str(reason).rstrip('.')}.*"))
+    sentence = f"Not measured for this model: {str(reason).rstrip('.')}."
+    display({"text/plain": sentence, "text/markdown": f"*{sentence}*"}, raw=True)
 
 
 _GUARD = """
