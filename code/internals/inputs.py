@@ -1,27 +1,65 @@
-"""The small fixed inputs in `data/` that a user may edit, read and checked.
+"""The small fixed inputs in `data/` that a user may edit: what they hold, and whether it is right.
 
-A wrong edit is answered by one sentence that names the file and the entry.
+A wrong edit is answered by one sentence that names the file and the line.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from internals.errors import UserError
+from internals.datafiles import InputError, check_lists, check_table, fault, fields
 from internals.paths import DATA
 
+__all__ = ["InputError", "check_all", "fields"]
+
 PROMPTS = DATA / "prompts"
-_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_TABLES = {
+    "facts/architectures.csv": "name layers# kv_heads# heads# d_head# context# window "
+    "parameters_billion# source",
+    "facts/countries.csv": "code country capital continent languages currency_codes",
+    "facts/elements.csv": "atomic_number# symbol name standard_state group year_discovered",
+    "heldout/documents.jsonl": "kind source licence text",
+    "parallel/udhr.tsv": "article# language_code language script text",
+    "words/counts.csv": "word count#",
+    "words/wordsim353.tsv": "word1 word2 rating#",
+}
+"""Columns of the tables, for `check_table`."""
 
 
-class InputError(UserError):
-    """A file in `data/` that cannot be used as it is."""
+def check_all(data: Path = DATA) -> None:
+    """Read every file that a user may edit, so that a fault is told before anything is measured.
+
+    Raises:
+        InputError: for the first fault; it names file and line.
+    """
+    for name, read in _readers().items():
+        read(data / name)
+
+
+def _readers() -> dict[str, Callable[[Path], Any]]:
+    """How each file is read and checked."""
+    from internals import questions
+    from internals.measure.behaviour import categories, garden_paths, minimal_pairs
+
+    return {
+        "prompts/samples.yaml": samples,
+        "prompts/next_token.yaml": prompts,
+        "prompts/changes.yaml": changes,
+        "prompts/openings.yaml": openings,
+        "questions/pairs.yaml": questions.trick_pairs,
+        "questions/embedded.yaml": questions.trick_pairs,
+        "questions/ambiguity.yaml": questions.ambiguous_words,
+        "questions/garden_paths.yaml": garden_paths.items,
+        "questions/minimal_pairs.yaml": minimal_pairs.items,
+        "words/categories.yaml": categories.words,
+        "facts/templates.yaml": check_lists,
+        "facts/world.yaml": check_lists,
+        **{name: partial(check_table, columns=names) for name, names in _TABLES.items()},
+    }
 
 
 @dataclass(frozen=True)
@@ -31,66 +69,6 @@ class Sample:
     id: str
     title: str
     text: str
-
-
-def read_yaml(path: Path, key: str) -> list[dict[str, Any]]:
-    """The list under ``key`` of a YAML file, each entry a mapping.
-
-    Raises:
-        InputError: if the file is missing, is no YAML, or has another shape.
-    """
-    name = path.name
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"{path} is missing; restore it with `git checkout {path.name}`."
-        ) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" in line {mark.line + 1}" if mark else ""
-        raise InputError(
-            f"{name} is no valid YAML{line}; check quotes, colons and indentation there."
-        ) from error
-    entries = content.get(key) if isinstance(content, dict) else None
-    if not isinstance(entries, list) or not entries:
-        raise InputError(f"{name} must hold a list named {key!r} with at least one entry.")
-    for number, entry in enumerate(entries, start=1):
-        if not isinstance(entry, dict):
-            raise InputError(f"Entry {number} of {name} must be a mapping such as `id: …`.")
-    return entries
-
-
-def fields(
-    path: Path, key: str, names: tuple[str, ...], others: tuple[str, ...] = ()
-) -> Iterator[dict[str, Any]]:
-    """Entries of ``path`` that have exactly the text fields ``names``, ids unique.
-
-    ``others``: fields that are no text; that they are there is checked, not what they hold.
-    """
-    seen: set[str] = set()
-    for number, entry in enumerate(read_yaml(path, key), start=1):
-        where = f"Entry {number} of {path.name}"
-        for name in names:
-            value = entry.get(name)
-            if not isinstance(value, str) or not value:
-                raise InputError(f"{where} needs `{name}:` with a text in quotes.")
-        for name in others:
-            if not entry.get(name):
-                raise InputError(f"{where} needs `{name}:`; look at its neighbours in the file.")
-        if unknown := sorted(set(entry) - {*names, *others}):
-            raise InputError(
-                f"{where} has an unknown field `{unknown[0]}`; known are "
-                f"{', '.join((*names, *others))}."
-            )
-        if not _NAME.fullmatch(entry["id"]):
-            raise InputError(
-                f"{where} has the id {entry['id']!r}; use lower-case letters, digits and hyphens."
-            )
-        if entry["id"] in seen:
-            raise InputError(f"{where} repeats the id {entry['id']!r}; ids must differ.")
-        seen.add(entry["id"])
-        yield entry
 
 
 def samples(path: Path = PROMPTS / "samples.yaml") -> list[Sample]:
@@ -117,7 +95,7 @@ def prompts(path: Path = PROMPTS / "next_token.yaml") -> list[Prompt]:
     for prompt in found:
         no_blank(path, prompt.id, prompt.text)
     if all(prompt.id != "main" for prompt in found):
-        raise InputError(f"{path.name} needs one prompt with `id: main`, which is shown in full.")
+        raise fault(path, 1, "the file needs one prompt with `id: main`, which is shown in full.")
     return found
 
 
@@ -137,13 +115,12 @@ def changes(path: Path = PROMPTS / "changes.yaml") -> list[Change]:
         no_blank(path, pair.id, pair.text)
         no_blank(path, pair.id, pair.changed)
         first, second = pair.text.split(), pair.changed.split()
-        if (
-            len(first) != len(second)
-            or sum(a != b for a, b in zip(first, second, strict=True)) != 1
-        ):
-            raise InputError(
-                f"The texts of {pair.id!r} in {path.name} must have equally many words and differ "
-                "in exactly one."
+        same = len(first) == len(second)
+        if not same or sum(a != b for a, b in zip(first, second, strict=True)) != 1:
+            raise fault(
+                path,
+                pair.id,
+                f"the texts of {pair.id!r} must have equally many words and differ in exactly one.",
             )
     return found
 
@@ -151,9 +128,11 @@ def changes(path: Path = PROMPTS / "changes.yaml") -> list[Change]:
 def no_blank(path: Path, id: str, text: str) -> None:
     """A blank at the end would be a token of its own and change the question."""
     if text != text.rstrip():
-        raise InputError(
-            f"The text of {id!r} in {path.name} ends with a blank; remove it, since the blank "
-            "belongs to the next token."
+        raise fault(
+            path,
+            id,
+            f"the text of {id!r} ends with a blank; remove it, since the blank belongs to the "
+            "next token.",
         )
 
 

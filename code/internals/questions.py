@@ -1,15 +1,17 @@
 """The questions of chapter 5 in `data/questions/`, read and checked; students edit these files.
 
-A wrong edit is answered by one sentence that names the file, the entry and the remedy.
+A wrong edit is answered by one sentence that names the file, the line and the remedy.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from internals.inputs import InputError, fields, no_blank
+from internals.datafiles import fault, fields
+from internals.inputs import no_blank
 from internals.paths import DATA
 
 QUESTIONS = DATA / "questions"
@@ -61,36 +63,39 @@ def trick_pairs(path: Path = PAIRS) -> list[TrickPair]:
     for family in {pair.family for pair in found}:
         size = sum(pair.family == family for pair in found)
         if size < ITEMS:
-            raise InputError(
-                f"The family {family!r} in {path.name} has {size} pairs; give it {ITEMS} or more, "
-                "since no test finds anything with fewer."
+            raise fault(
+                path,
+                next(pair.id for pair in found if pair.family == family),
+                f"the family {family!r} has {size} pairs; give it {ITEMS} or more, since no test "
+                "finds anything with fewer.",
             )
     return found
 
 
 def _paraphrases(path: Path, id: str, entries: Any) -> tuple[tuple[str, str], ...]:
-    where = f"The entry {id!r} of {path.name}"
+    wrong = partial(fault, path, id)
     if not isinstance(entries, list) or len(entries) < PARAPHRASES:
-        raise InputError(f"{where} needs {PARAPHRASES} paraphrases or more, each with its trick.")
+        raise wrong(f"{id!r} needs {PARAPHRASES} paraphrases or more, each with its trick.")
     rows = []
     for number, entry in enumerate(entries, start=1):
-        texts = _texts(f"Paraphrase {number} of {id!r} in {path.name}", entry, "control", "trick")
+        texts = _texts(path, id, f"paraphrase {number}", entry, "control", "trick")
         for text in texts:
             no_blank(path, id, text)
         if texts[0] == texts[1]:
-            raise InputError(f"{where} has the same text as control and trick; change the trick.")
+            raise wrong(f"{id!r} has the same text as control and trick; change the trick.")
         rows.append(texts)
     if len(set(rows)) < len(rows):
-        raise InputError(f"{where} has the same paraphrase twice; reword one of them.")
+        raise wrong(f"{id!r} has the same paraphrase twice; reword one of them.")
     return tuple(rows)
 
 
-def _texts(where: str, entry: Any, *names: str) -> tuple[str, str]:
+def _texts(path: Path, id: str, what: str, entry: Any, *names: str) -> tuple[str, str]:
     """Two text fields of a small mapping that has no others."""
     good = isinstance(entry, dict) and set(entry) == set(names)
     if not good or not all(isinstance(v, str) and v for v in entry.values()):
         shape = ", ".join(f'{name}: "…"' for name in names)
-        raise InputError(f"{where} must be written {{{shape}}}, with texts in quotes.")
+        line = getattr(entry, "line", id)
+        raise fault(path, line, f"{what} of {id!r} must be written {{{shape}}}, texts in quotes.")
     first, second = (entry[name] for name in names)
     return first, second
 
@@ -99,21 +104,25 @@ def _check_answers(path: Path, pair: TrickPair) -> None:
     for text in (pair.trick_right, pair.trap):
         _no_blank_around(path, pair.id, text)
     if pair.trap == pair.trick_right:
-        raise InputError(
-            f"The trap of {pair.id!r} in {path.name} is its right continuation; they must differ."
+        raise fault(
+            path, pair.id, f"the trap of {pair.id!r} is its right continuation; they must differ."
         )
     if pair.control_right not in (pair.trick_right, pair.trap):
-        raise InputError(
-            f"In {pair.id!r} of {path.name} `control_right` must be the same text as `trick_right` "
-            "or `trap`, so that both sides compare the same two continuations."
+        raise fault(
+            path,
+            pair.id,
+            f"in {pair.id!r} `control_right` must be the same text as `trick_right` or `trap`, so "
+            "that both sides compare the same two continuations.",
         )
 
 
 def _no_blank_around(path: Path, id: str, text: str) -> None:
     if text != text.strip():
-        raise InputError(
-            f"The continuation {text!r} of {id!r} in {path.name} begins or ends with a blank; "
-            "remove it, the program puts it there."
+        raise fault(
+            path,
+            id,
+            f"the continuation {text!r} of {id!r} begins or ends with a blank; remove it, the "
+            "program puts it there.",
         )
 
 
@@ -141,7 +150,7 @@ def ambiguous_words(path: Path = AMBIGUITY) -> list[AmbiguousWord]:
         id = entry["id"]
         no_blank(path, id, entry["question"])
         sides = [
-            _texts(f"`{side}` of {id!r} in {path.name}", entry[side], "continuation", "context")
+            _texts(path, id, f"`{side}`", entry[side], "continuation", "context")
             for side in ("first", "second")
         ]
         for continuation, _ in sides:
@@ -152,14 +161,18 @@ def ambiguous_words(path: Path = AMBIGUITY) -> list[AmbiguousWord]:
         )
         _check_word(path, item)
         found.append(item)
-    lengths = {len(context) for item in found for context in item.contexts}
-    if len(lengths) > 1:
-        raise InputError(
-            f"The contexts in {path.name} have {min(lengths)} to {max(lengths)} words; give all of "
-            "them equally many, since they are averaged word by word."
-        )
+    usual = len(found[0].contexts[0])
+    for item in found:
+        for context in item.contexts:
+            if len(context) != usual:
+                raise fault(
+                    path,
+                    item.id,
+                    f"a context of {item.id!r} has {len(context)} words and the file's first one "
+                    f"{usual}; give all equally many, since they are averaged word by word.",
+                )
     if len(found) < ITEMS:
-        raise InputError(f"{path.name} has {len(found)} items; give it {ITEMS} or more.")
+        raise fault(path, 1, f"the file has {len(found)} items; give it {ITEMS} or more.")
     return found
 
 
@@ -168,16 +181,15 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _check_word(path: Path, item: AmbiguousWord) -> None:
+    wrong = partial(fault, path, item.id)
     if item.continuations[0] == item.continuations[1]:
-        raise InputError(f"Both continuations of {item.id!r} in {path.name} are the same.")
+        raise wrong(f"both continuations of {item.id!r} are the same; they must differ.")
     if item.word.lower() not in item.question.lower().split():
-        raise InputError(
-            f"The question of {item.id!r} in {path.name} lacks the word {item.word!r} as a word of "
-            "its own."
+        raise wrong(
+            f"the question of {item.id!r} lacks the word {item.word!r} as a word of its own."
         )
     for context in item.contexts:
         if item.word.lower() in (word.lower().strip(",;") for word in context):
-            raise InputError(
-                f"A context of {item.id!r} in {path.name} holds the ambiguous word itself; only "
-                "the question may."
+            raise wrong(
+                f"a context of {item.id!r} holds the ambiguous word itself; only the question may."
             )
