@@ -181,8 +181,8 @@ def test_the_last_of_all_files_is_looked_at(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(DATA / name, tmp_path / name)
     inputs.check_all(tmp_path)
-    (tmp_path / name).write_text("word,count\nthe,many\n")
-    with pytest.raises(InputError, match="line 2: count is 'many'"):
+    (tmp_path / name).write_text("")
+    with pytest.raises(InputError, match=Path(name).stem):
         inputs.check_all(tmp_path)
 
 
