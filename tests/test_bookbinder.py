@@ -54,6 +54,7 @@ def test_every_chapter_has_its_page_and_every_link_leads_somewhere(book):
         "one.html",
         "two.html",
         "three.html",
+        "four.html",
         "app.html",
         "references.html",
     }
@@ -63,7 +64,7 @@ def test_the_sidebar_lists_all_chapters_and_marks_the_current_one(page):
     lines = page.select("#sidebar li")
     texts = [" ".join(line.stripped_strings) for line in lines]
     assert texts == [
-        *("Home", "First part", "1 One", "2 Two", "3 Three"),
+        *("Home", "First part", "1 One", "2 Two", "3 Three", "4 Four"),
         *("Appendices", "A Appendix one", "References"),
     ]
     assert [a.get_text(" ", strip=True) for a in page.select("[aria-current]")] == ["1 One"]
@@ -168,9 +169,10 @@ def test_what_a_filter_drops_is_not_counted(page):
     assert "must not be counted" not in page.get_text()
 
 
-def test_code_is_folded_as_asked_and_hidden_cells_stay_out(page):
-    assert len(page.select("details.fold")) >= 2
-    assert page.select_one("#tbl-plain").find_parent(class_="cell").select_one("details") is None
+def test_code_is_shown_or_folded_as_asked_and_hidden_cells_stay_out(page):
+    assert len(page.select("details.fold")) == 1
+    assert page.select_one("#tbl-plain").find_parent(class_="cell").select_one("details.fold")
+    assert "plain output with" in page.select_one(".listing pre").find_parent("main").get_text()
     assert "import matplotlib" not in page.get_text()
     assert "this_never_runs" in page.get_text()
 
@@ -201,6 +203,51 @@ def test_the_search_index_knows_every_section_and_works_without_a_server(book):
     assert any(e["href"].endswith("#sec-deep") for e in entries)
     html = (book / "index.html").read_text("utf-8")
     assert not re.search(r"(src|href)=.https?://", html)
+
+
+def test_search_knows_other_words_and_puts_chapters_before_lists(book):
+    script = (book / "site_libs/search-index.js").read_text("utf-8")
+    entries = json.loads(script.removeprefix("window.bookIndex = ").rstrip().rstrip(";"))
+    by_href = {e["href"]: e for e in entries}
+    assert by_href["report/four.html"]["keywords"] == "hallucination"
+    assert by_href["report/four.html#sec-wide"]["keywords"] == "batch normalisation"
+    weights = [
+        by_href[h]["weight"] for h in ("report/one.html", "report/app.html", "report/four.html")
+    ]
+    assert weights == sorted(weights, reverse=True), "chapters, appendices, pages of long lists"
+    assert "Every row is a card" in by_href["report/four.html#sec-wide"]["text"]
+
+
+@pytest.fixture(scope="module")
+def four(book) -> BeautifulSoup:
+    return BeautifulSoup((book / "report/four.html").read_text("utf-8"), "html.parser")
+
+
+def test_pictures_keep_their_room_and_words_their_language(four):
+    picture = four.select_one("#fig-wide img")
+    assert (picture["width"], picture["height"]) == ("672", "288"), "seven by three inches"
+    assert four.select_one("[lang=hi]").get_text() == "दिल्ली"
+    assert four.select_one("[lang=zh]").get_text() == "北京是首都"
+
+
+def test_the_head_of_a_page_holds_no_marks_of_references(book, four, page):
+    described = four.select_one("meta[name=description]")["content"]
+    assert described == "What is wide, sorted or folded; see Table 4.1."
+    assert "Figure 1.1" in page.select_one("meta[name=description]")["content"].replace(
+        "\u00a0", " "
+    )
+
+
+def test_a_hint_unfolds_on_the_page_is_text_in_the_notebook_and_absent_on_paper(
+    four, notebook, pdf_text
+):
+    hint = four.select_one("details.callout.tip")
+    assert not hint.has_attr("open")
+    assert hint.select_one("summary").get_text().strip().endswith("Hint")
+    text = "\n".join(c.source for c in notebook.cells)
+    assert "> **Hint**" in text
+    assert "Think of the *exponent* first." in text
+    assert "exponent" not in pdf_text
 
 
 def test_pages_are_accessible_in_the_basics(page):
@@ -234,7 +281,7 @@ def test_the_notebook_is_valid_executed_and_static(notebook):
     kinds = {k for c in code for o in c.outputs for k in o.get("data", {})}
     assert kinds <= {"image/png", "text/markdown", "text/latex", "text/html", "text/plain"}
     pictures = [o for c in code for o in c.outputs if "image/png" in o.get("data", {})]
-    assert len(pictures) == 1, "only the picture for light pages"
+    assert len(pictures) == 2, "of a pair only the picture for light pages"
 
 
 def test_the_notebook_reads_as_text(notebook):

@@ -150,7 +150,8 @@ def _display(data: Mapping[str, Any]) -> str:
     if "text/markdown" in data:
         return f"::: {{.cell-output .cell-output-display}}\n{_text(data['text/markdown'])}\n:::"
     if "text/html" in data:
-        html = _text(data["text/html"])
+        # An empty heading, as pandas writes one for its index, names nothing.
+        html = re.sub(r"<th>\s*</th>", "<td></td>", _text(data["text/html"]))
         plain = _text(data.get("text/plain", ""))
         return (
             "::: {.cell-output .cell-output-display}\n"

@@ -59,7 +59,7 @@ TOP_KEYS = SHARED_KEYS | {
     "theme", "css",
 }  # fmt: skip
 
-FRONT_KEYS = {"title", "description", "jupyter", "engine", "editor"}
+FRONT_KEYS = {"title", "description", "keywords", "jupyter", "engine", "editor"}
 """A chapter's own front matter; everything else is a setting of the whole book."""
 
 CROSSREF_KEYS: set[str] = set()

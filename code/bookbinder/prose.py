@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bookbinder import ast, fonts, pandoc
+from bookbinder import ast, pandoc, pictures
 from bookbinder.errors import BookError
 from bookbinder.model import Node
 
@@ -309,18 +309,4 @@ def _picture(file: Path, url: str) -> tuple[str, bytes]:
     name = re.sub(r"[^\w.-]+", "-", url)
     if file.suffix.lower() != ".svg":
         return name, file.read_bytes()
-    return f"{name[:-4]}.png", svg_to_png(file.read_bytes())
-
-
-def svg_to_png(svg: bytes) -> bytes:
-    """A picture of an SVG at 144 dots an inch, drawn with the book's fonts."""
-    import typst
-
-    escaped = svg.decode("utf-8").replace("\\", "\\\\").replace('"', '\\"')
-    source = (
-        "#set page(width: auto, height: auto, margin: 0pt, fill: white)\n"
-        f'#image(bytes("{escaped}"), format: "svg")'
-    )
-    png = typst.compile(source.encode("utf-8"), format="png", font_paths=fonts.for_typst())
-    assert isinstance(png, bytes)
-    return png
+    return f"{name[:-4]}.png", pictures.svg_to_png(file.read_bytes())

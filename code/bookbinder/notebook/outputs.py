@@ -11,7 +11,7 @@ from typing import Any
 
 import nbformat
 
-from bookbinder import ast, prose
+from bookbinder import ast, pictures
 from bookbinder.model import CellResult
 from bookbinder.notebook.order import Code
 from bookbinder.parse import cell_option
@@ -91,7 +91,7 @@ def _static(data: dict[str, Any]) -> dict[str, Any]:
     """A bundle of displays that needs no script and no vector graphics."""
     if "image/svg+xml" in data and "image/png" not in data:
         svg = "".join(data["image/svg+xml"]).encode("utf-8")
-        data["image/png"] = base64.b64encode(prose.svg_to_png(svg)).decode("ascii")
+        data["image/png"] = base64.b64encode(pictures.svg_to_png(svg)).decode("ascii")
     data = {kind: value for kind, value in data.items() if kind in _KEPT}
     if re.search(r"<(script|iframe)\b", "".join(data.get("text/html", "")), re.IGNORECASE):
         del data["text/html"]

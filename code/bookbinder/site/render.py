@@ -38,7 +38,7 @@ def _node(node: Node, counter: Any) -> Any:
     if kind == "Table":
         # Pandoc makes widths up from dashes; a browser that measures the cells does better.
         node["c"][2] = [[align, {"t": "ColWidthDefault"}] for align, _ in node["c"][2]]
-        return [raw('<div class="table-box" tabindex="0" role="group">'), node, raw("</div>")]
+        return [raw('<div class="table-box">'), node, raw("</div>")]
     if kind == "CodeBlock":
         return _code(node)
     if kind == "Para" and _is_equation(node):
@@ -56,6 +56,8 @@ def _node(node: Node, counter: Any) -> Any:
     if kind == "Image":
         ast.set_attr(node, "loading", "lazy")
         return True
+    if kind == "Math" and node["c"][0]["t"] == "DisplayMath":
+        return ast.span([node], classes=["math-box"])
     if kind != "Div":
         return True
     if ast.has_class(node, "cell"):
@@ -120,6 +122,8 @@ def _float(node: Node, _: Any) -> list[Node]:
     text = [ast.span(ast.text(f"{label}:"), "", ["label"]), ast.SPACE, *caption]
     shown = [raw("<figcaption>"), ast.plain(text), raw("</figcaption>")]
     head = f'<figure id="{html.escape(ast.ident_of(node))}" class="float {kind}">'
+    if kind == "fig":
+        body = [raw('<div class="scroll-box">'), *body, raw("</div>")]
     inside = [*shown, *body] if kind in ("tbl", "lst") else [*body, *shown]
     return [raw(head), *inside, raw("</figure>")]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 import shutil
 from collections.abc import Sequence
@@ -12,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bookbinder import ast, fonts
+from bookbinder import ast, fonts, pictures
 from bookbinder.document import relative
 from bookbinder.model import Book, Chapter, Entry
 from bookbinder.site.render import body_html, inlines_html
+from bookbinder.site.search import write_index
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -36,10 +36,14 @@ def write_site(book: Book, out: Path) -> dict[str, Any]:
     from jinja2 import Environment, FileSystemLoader
 
     out.mkdir(parents=True, exist_ok=True)
-    for name in ("book.css", "book.js", "minisearch.js"):
-        if (ASSETS / name).exists():
-            (out / "site_libs").mkdir(exist_ok=True)
-            shutil.copy(ASSETS / name, out / "site_libs" / name)
+    libraries = out / "site_libs"
+    libraries.mkdir(exist_ok=True)
+    for name in ("book.css", "book.js", "tables.css", "minisearch.js"):
+        shutil.copy(ASSETS / name, libraries / name)
+    # Quarto takes scripts from HTML only, hence the tag around this one.
+    script = (ASSETS / "tables.html").read_text("utf-8").strip()
+    script = script.removeprefix("<script>").removesuffix("</script>")
+    (libraries / "tables.js").write_text(script, "utf-8")
     with ThreadPoolExecutor(2) as pool:
         bodies = [fonts.visible_fallback(b) for b in pool.map(body_html, book.chapters)]
         titles = list(pool.map(lambda c: inlines_html(c.title), book.chapters))
@@ -70,7 +74,7 @@ def write_site(book: Book, out: Path) -> dict[str, Any]:
             ),
             "utf-8",
         )
-    _search_index(book, bodies, out)
+    write_index(book, bodies, libraries)
     return {"pages": len(book.chapters)}
 
 
@@ -83,38 +87,51 @@ def _fonts(bodies: Sequence[str], out: Path) -> None:
 
 
 def _extra(book: Book) -> dict[str, str]:
-    """The project's own style and script."""
-    css = book.project.html.get("css") or []
-    files = [css] if isinstance(css, str) else css
-    found = {"css": "\n".join((book.project.root / f).read_text("utf-8") for f in files)}
+    """The project's own style and script, without those that are ours anyway."""
+    html = book.project.html
+    found = {"css": "\n".join(_text_of(book, item) for item in _listed(html.get("css")))}
     for key in ("include-in-header", "include-after-body"):
-        value = book.project.html.get(key) or []
-        items = value if isinstance(value, list) else [value]
-        texts = []
-        for item in items:
-            if isinstance(item, dict):
-                texts.append(item.get("text") or (book.project.root / item["file"]).read_text())
-            else:
-                texts.append((book.project.root / item).read_text("utf-8"))
+        texts = [_text_of(book, item) for item in _listed(html.get(key))]
         found[key.replace("-", "_")] = "\n".join(texts)
     return found
 
 
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value] if value else []
+
+
+def _text_of(book: Book, item: Any) -> str:
+    if isinstance(item, dict) and "text" in item:
+        return str(item["text"])
+    file = book.project.root / (item["file"] if isinstance(item, dict) else item)
+    return "" if file.resolve().parent == ASSETS.resolve() else file.read_text("utf-8")
+
+
 def _pictures(text: str, book: Book, chapter: Chapter, out: Path) -> str:
-    """Copy the pictures of a page beside it and set their links."""
+    """Copy the pictures of a page beside it; say where they are and how large.
+
+    A browser that knows the size of a picture keeps room for it, so that a link into the page
+    leads to the right place before the pictures above are there.
+    """
     root = relative(chapter.href, "index.html").removesuffix("index.html")
 
     def replace(found: re.Match[str]) -> str:
-        url = html.unescape(found[2])
+        tag, url = found[0], html.unescape(found[1])
         source = book.assets / url
         if not source.is_file():
-            return found[0]
+            return tag
         goal = out / url
         goal.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, goal)
-        return f'{found[1]}"{html.escape(root + url)}"'
+        added = ""
+        if size := pictures.size(source):
+            added = f' width="{size[0]}" height="{size[1]}"'
+            if " style=" not in tag:
+                added += f' style="--natural-width:{size[0]}px"'
+        place = f'src="{html.escape(root + url)}"'
+        return tag.replace(f'src="{found[1]}"', place + added, 1)
 
-    return re.sub(r'(<img\b[^>]*?\bsrc=)"([^"]+)"', replace, text)
+    return re.sub(r'<img\b[^>]*?\bsrc="([^"]+)"[^>]*>', replace, text)
 
 
 def _plain(title: str) -> str:
@@ -166,29 +183,3 @@ def _neighbour(book: Book, number: int, current: Chapter) -> dict[str, str] | No
     chapter = book.chapters[number]
     title = f"{chapter.number} {chapter.title_text}" if chapter.number else chapter.title_text
     return {"href": relative(current.href, chapter.href), "title": title}
-
-
-def _search_index(book: Book, bodies: Sequence[str], out: Path) -> None:
-    """One entry for each section, in a script, since pages on disk may not fetch files."""
-    entries: list[dict[str, Any]] = []
-    for chapter, body in zip(book.chapters, bodies, strict=True):
-        parts = re.split(r'<h[23][^>]*\bid="([^"]+)"[^>]*>(.*?)</h[23]>', body, flags=re.S)
-        sections = [("", "", parts[0])]
-        sections += list(zip(parts[1::3], parts[2::3], parts[3::3], strict=True))
-        for name, title, text in sections:
-            plain = re.sub(r"<(script|style|math)\b.*?</\1>|<[^>]+>", " ", text, flags=re.S)
-            entries.append(
-                {
-                    "id": len(entries),
-                    "href": chapter.href + (f"#{name}" if name else ""),
-                    "chapter": chapter.title_text,
-                    "title": _plain(
-                        re.sub(r'<a class="anchor".*?</a>|<a [^>]*class="anchor".*?</a>', "", title)
-                    ).strip(" #"),
-                    "text": " ".join(html.unescape(plain).split()),
-                }
-            )
-    data = json.dumps(entries, ensure_ascii=False).replace("</", "<\\/")
-    folder = out / "site_libs"
-    folder.mkdir(exist_ok=True)
-    (folder / "search-index.js").write_text(f"window.bookIndex = {data};\n", "utf-8")
