@@ -149,7 +149,11 @@ def _findings_bound(code: str) -> Iterator[tuple[str, str]]:
 
 
 def _names_bound(code: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(code)):
+    try:
+        tree = ast.parse(code)
+    except SyntaxError:
+        return  # reported by _cells
+    for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):

@@ -6,6 +6,7 @@ INTERNALS_DEBUG=1 shows the stack trace instead.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Annotated
 import typer
 
 from internals.errors import UserError
-from internals.paths import BOOK, ROOT
+from internals.paths import BOOK, BUILD, ROOT
+from internals.run.ending import end_cleanly_on_signals
 
 app = typer.Typer(
     name="internals",
@@ -24,6 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors of a disk, which no program can mend."""
 DEFAULT_MODEL = "fable-gpt2"
 ModelSpec = Annotated[
     str,
@@ -101,15 +105,23 @@ def _run(module: str, *arguments: str) -> None:
 
 @app.command()
 def lint() -> None:
-    """Check the chapters: numbers typed by hand, claims without measurement, loose labels."""
-    from internals.evidence.lint import lint_book
+    """Check the chapters: their form, what they refer to, their cells, and all limits of length."""
+    from internals.book import lint as linter
+    from internals.book import limits
 
-    problems = lint_book(ROOT)
+    problems = [str(problem) for problem in linter.lint_book(ROOT)]
+    table = limits.counts(ROOT)
+    typer.echo(table.to_string(index=False, na_rep="–"))
+    problems += limits.exceeded(table, ROOT)
     for problem in problems:
-        typer.echo(str(problem))
+        typer.echo(problem)
+    cells = linter.extracted(linter.book_chapters(ROOT), BUILD / "cells")
+    # A chapter's cells may stand anywhere in its text and end in an expression.
+    _run("ruff", "check", "--quiet", "--ignore", "E402,I001,B018,E501,F811", *map(str, cells))
+    _run("mypy", "--allow-untyped-defs", *map(str, cells))
     if problems:
         raise UserError(f"{len(problems)} problem(s) in the chapters; each is listed above.")
-    typer.echo("The chapters are clean.")
+    typer.echo("The chapters are clean and within their limits.")
 
 
 @app.command("check-book")
@@ -202,6 +214,7 @@ def clean(
 
 def main() -> None:
     """Run a command; a user's error is one sentence and exit code 1."""
+    end_cleanly_on_signals()
     try:
         app()
     except Exception as error:
@@ -209,6 +222,9 @@ def main() -> None:
             raise
         if isinstance(error, UserError):
             sys.exit(str(error))
+        if isinstance(error, OSError) and error.errno in _DISK:
+            where = error.filename or "a file"
+            sys.exit(f"Writing {where} failed ({error.strerror}); make room or mend the folder.")
         sys.exit(
             f"An error in the program, not in your input: {type(error).__name__}: {error}\n"
             "Set INTERNALS_DEBUG=1 to see where."
