@@ -32,3 +32,18 @@ def tiny_folder(tmp_path_factory):
         return made[name]
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def odd_folder(tmp_path_factory):
+    """``odd_folder("characters")`` is a folder with one of `odd_models.ODD`, made once."""
+    from odd_models import save
+
+    made: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in made:
+            made[name] = save(name, tmp_path_factory.mktemp("odd") / name)
+        return made[name]
+
+    return folder
