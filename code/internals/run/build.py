@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,19 +18,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bookbinder.build import Built, resolve_book, staged, write_formats
+from bookbinder.build import Built, resolve_book, write_formats
 from bookbinder.errors import BookError
+from bookbinder.folders import ROOM_BYTES, check_output, check_room, own_folder, staged
+from internals import inputs
 from internals.book import SEED
 from internals.errors import UserError
 from internals.models.load import loads, open_model
 from internals.models.resolve import tokenizer_file
-from internals.paths import BOOK, BUILD, ROOT
+from internals.paths import BOOK, BUILD, CACHE, DATA, ROOT
 from internals.run import progress, provenance, quarto
 
 _LEDGER = "report/evidence.qmd"
 """It lists what the other chapters have said."""
-_STALE_S = 24 * 3600.0
-"""Age at which a leftover cannot belong to a build that still runs."""
 
 
 class ReportError(UserError):
@@ -62,17 +61,20 @@ def build_report(
 
     Args:
         spec: embedded name, Hub id or folder.
-        out: folder of the result.
+        out: folder of the result; missing, empty or made by a build before.
         quarto_mode: ``auto``, ``skip`` or ``install`` (see :mod:`internals.run.quarto`).
         tokenizers: further tokenizers for chapter 2, Hub ids or folders separated by commas.
 
     Raises:
         ModelError: the model cannot be used.
-        ReportError: a chapter failed; the former report is untouched.
+        InputError: a file in `data/` is wrong.
+        ReportError: a chapter failed, or a folder cannot be used; the former report is untouched.
     """
     clock = _Clock()
     began = time.monotonic()
     quarto.checked_mode(quarto_mode)
+    check_folders(out)
+    inputs.check_all()
     handle = open_model(spec)
     for name in filter(None, map(str.strip, tokenizers.split(","))):
         tokenizer_file(name)  # a wrong name is told now and not after minutes
@@ -84,19 +86,18 @@ def build_report(
     os.environ["REPORT_MODEL"] = spec
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="report-") as assets,
             _own_folder() as build,
             progress.ProgressMonitor(build / "progress.jsonl") as monitor,
         ):
             env = _environment(spec, build) | monitor.environment
             with clock.step("execute and resolve"):
                 books, executed = resolve_book(
-                    ROOT, Path(assets), env=env, event=_say, after=[_LEDGER]
+                    ROOT, build / "assets", env=env, event=_say, after=[_LEDGER]
                 )
             # The notebook, run again, must speak of the same model.
             extra = {**books["ipynb"].extra, "environment": _notebook_environment(spec, tokenizers)}
             books["ipynb"] = replace(books["ipynb"], extra=extra)
-            with staged(out) as staging:
+            with staged(out, own=BOOK) as staging:
                 formats = ("ipynb",) if found else ("html", "pdf", "ipynb")
                 built = write_formats(books, staging, formats)
                 if found:
@@ -109,6 +110,20 @@ def build_report(
         raise ReportError(str(error)) from error
     print(f"Done in {clock.seconds['whole']:.0f} s: {out / 'index.html'}", flush=True)
     return out
+
+
+def check_folders(out: Path) -> None:
+    """Refuse folders that cannot be used, before anything is measured.
+
+    Raises:
+        ReportError: the folder of the result, of intermediate files or of the cache.
+    """
+    try:
+        check_output(out, needed=(ROOT, DATA, CACHE, BUILD), own=BOOK)
+        check_room(BUILD, "build", ROOM_BYTES)
+        check_room(CACHE, "cache")
+    except BookError as error:
+        raise ReportError(str(error)) from error
 
 
 def _environment(spec: str, build: Path) -> dict[str, str]:
@@ -131,31 +146,26 @@ def _own_folder() -> Iterator[Path]:
 
     Two builds at once, perhaps about two models, must not write into each other's ledger.
     """
-    BUILD.mkdir(parents=True, exist_ok=True)
-    for left in BUILD.glob("run-*"):
-        if time.time() - left.stat().st_mtime > _STALE_S:
-            shutil.rmtree(left, ignore_errors=True)  # of a build that was killed
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=BUILD))
-    try:
+    with own_folder(BUILD, "run-") as folder:
         yield folder
         _keep(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _keep(folder: Path) -> None:
     """Leave evidence and records where `quarto preview` and other tools look for them."""
-    for name in ("evidence", "measurements.jsonl"):
-        new, old = folder / name, BUILD / name
+    models = sorted((folder / "evidence").glob("*"))
+    for new in (*models, folder / "measurements.jsonl"):
+        old = BUILD / new.relative_to(folder)
+        old.parent.mkdir(exist_ok=True)
         with suppress(OSError):  # another build that ends in this moment may be faster
             if old.is_dir():
-                os.replace(old, folder / f"former-{name}")
+                os.replace(old, folder / f"former-{new.name}")
             os.replace(new, old)
 
 
 def refuse_problems(root: Path) -> None:
     """Stop before measuring if the prose of a chapter cannot be trusted."""
-    from internals.evidence.lint import lint_book
+    from internals.book.lint import lint_book
 
     problems = lint_book(root)
     if problems:
@@ -170,23 +180,19 @@ def _quarto(found: quarto.Quarto, staging: Path, env: dict[str, str]) -> None:
     import filelock
 
     env = {**os.environ, **env, "QUARTO_PYTHON": sys.executable}
-    folder = Path(tempfile.mkdtemp(prefix=".quarto-out-", dir=ROOT))
-    try:
-        # Quarto keeps its state in the project's folder, so only one may render at a time.
-        with filelock.FileLock(BUILD / "quarto.lock"):
-            done = subprocess.run(
-                [str(found.path), "render", "--output-dir", folder.name],
-                cwd=ROOT,
-                env=env,
-                capture_output=True,
-                text=True,
-            )
+    # Quarto keeps its state in the project's folder, so only one may render at a time.
+    with filelock.FileLock(BUILD / "quarto.lock"), own_folder(ROOT, ".quarto-out-") as folder:
+        done = subprocess.run(
+            [str(found.path), "render", "--output-dir", folder.name],
+            cwd=ROOT,
+            env=env,
+            capture_output=True,
+            text=True,
+        )
         if done.returncode:
             tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
             raise ReportError(f"Quarto failed:\n{tail}")
         shutil.copytree(folder, staging, dirs_exist_ok=True)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _add_records(
@@ -200,10 +206,10 @@ def _add_records(
 ) -> None:
     """Write evidence.json and build.json beside the book."""
     from internals import cache
-    from internals.evidence.ledger import export_evidence
+    from internals.book import evidence
     from internals.run import bench
 
-    export_evidence(staging / "evidence.json", build)
+    evidence.export(handle, staging / "evidence.json")
     measured = cache.recorded(build)
     record = {
         "rendered_with": f"Quarto {found.version}" if found else "Pandoc and Typst",

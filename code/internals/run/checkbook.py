@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from internals.paths import ROOT
+from bookbinder.folders import own_folder
+from internals.paths import BUILD, ROOT
 
 NOTEBOOK_LIMIT_BYTES = 5_000_000
 PAGE_LIMIT_BYTES = 2_000_000
@@ -42,8 +42,8 @@ def run_notebook(book: Path, *, timeout_s: int = 1200) -> Iterator[str]:
     from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
     notebook = nbformat.read(book / "report.ipynb", as_version=4)
-    with tempfile.TemporaryDirectory(prefix="notebook-") as build:
-        environment = {**os.environ, "INTERNALS_BUILD": build}
+    with own_folder(BUILD, "notebook-") as build:
+        environment = {**os.environ, "INTERNALS_BUILD": str(build)}
         where = {"metadata": {"path": str(ROOT)}}
         client = NotebookClient(notebook, resources=where, timeout=timeout_s)
         try:
