@@ -236,3 +236,23 @@ def test_chapters_of_the_book_are_found_by_their_ids():
     assert evidence.chapter_id("report/03-probabilities.qmd") == "probabilities"
     assert Path(evidence.source_of("probabilities")).name == "03-probabilities.qmd"
     assert evidence.link_between("index.qmd", "report/evidence.qmd") == "report/evidence.qmd"
+
+
+def test_a_page_may_borrow_the_findings_of_another_chapter(monkeypatch, tmp_path):
+    from internals import book
+    from internals.findings.probabilities import temperature
+
+    ids = [f.id for f in temperature_findings(temperature)]
+    table = {id: cited(id, exact(1, 3, "facts")) for id in ids}
+    monkeypatch.setattr(evidence, "cited", lambda chapter, model, page=None: dict(table))
+    monkeypatch.setattr(evidence.paths, "BUILD", tmp_path)
+    report = book.Report("index", open_model("fable-gpt2"), {})
+    assert str(report.findings(temperature).entropy) == "1\u00a0bit"
+    kept = json.loads((evidence.folder() / "index.json").read_text())
+    assert set(kept["findings"]) == set(ids)
+
+
+def temperature_findings(module):
+    from internals.findings import findings_of
+
+    return findings_of(module).values()

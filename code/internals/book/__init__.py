@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import random
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType, SimpleNamespace
@@ -40,8 +39,8 @@ class Report:
     chapter: str
     subject: Any
     """`internals.models.ModelHandle`: what measurements take; cheap to hold, loads when needed."""
-    found: Mapping[str, Cited]
-    """The chapter's findings, by id."""
+    found: dict[str, Cited]
+    """The chapter's findings, by id; those of other chapters join when they are asked for."""
 
     def load(self) -> tuple[Any, Any]:
         """Model and tokenizer as transformers gives them, loaded once in a process."""
@@ -59,17 +58,21 @@ class Report:
         return SimpleNamespace(**{n: _text(v) for n, v in evidence.facts(self.subject).items()})
 
     def findings(self, module: ModuleType) -> Any:
-        """The findings of a section, by the names of their functions.
+        """The findings of a section, by the names of their functions; also of another chapter's.
 
         Raises:
-            UserError: the section belongs to another chapter.
+            UserError: the chapter's package does not list the section.
         """
         own = findings_of(module)
+        chapter = module.__name__.split(".")[-2]
+        if not self.found.keys() >= {finding.id for finding in own.values()}:
+            page = evidence.source_of(self.chapter)
+            self.found.update(evidence.cited(chapter, self.subject, page))
+            evidence.save(self.chapter, self.subject, self.found)
         missing = [f.id for f in own.values() if f.id not in self.found]
         if missing:
             raise UserError(
-                f"{module.__name__} is no section of the chapter {self.chapter}; list it in "
-                "SECTIONS of the chapter's package."
+                f"{module.__name__} is in no SECTIONS of its chapter, so {missing[0]} is unknown."
             )
         return SimpleNamespace(**{name: self.found[f.id] for name, f in own.items()})
 

@@ -31,13 +31,16 @@ class EvidenceError(UserError):
     """Evidence that is missing or does not fit its schema."""
 
 
-def cited(chapter: str, model: Any) -> dict[str, Cited]:
-    """All findings of a chapter about a model, by id; corrected for many tests together."""
+def cited(chapter: str, model: Any, page: str | None = None) -> dict[str, Cited]:
+    """All findings of a chapter about a model, by id; corrected for many tests together.
+
+    ``page``: the source that cites them, if it is another one.
+    """
     if chapter not in chapters():
         return {}
     findings = [f for module in sections(chapter) for f in findings_of(module).values()]
-    page = link_between(source_of(chapter), f"report/{LEDGER}")
-    return {id: Cited(result, page) for id, result in evaluate(findings, model).items()}
+    ledger = link_between(page or source_of(chapter), f"report/{LEDGER}")
+    return {id: Cited(result, ledger) for id, result in evaluate(findings, model).items()}
 
 
 def save(chapter: str, model: Any, found: Mapping[str, Cited]) -> Path:
