@@ -22,7 +22,10 @@ from internals.paths import ROOT
 FILTER = ROOT / "report" / "filters" / "findings.lua"
 
 
-def cited(id="speed-gain", value=None, *, reason="", expect=above(0), unit="bits"):
+POSITIVE = above(0)
+
+
+def cited(id="speed-gain", value=None, *, reason="", expect=POSITIVE, unit="bits"):
     claim = Finding(id, "The gain is {value}.", unit, expect, lambda model: value)
     return Cited(Result(claim, value, reason), "evidence.qmd")
 
