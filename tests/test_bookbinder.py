@@ -14,6 +14,7 @@ from bs4 import BeautifulSoup
 
 from bookbinder.build import build_book
 from bookbinder.errors import BookError
+from bookbinder.notebook.needs import kept_statements
 from bookbinder.parse import parse_chapter
 from internals.run.checkbook import _site
 
@@ -281,18 +282,46 @@ def test_the_notebook_is_valid_executed_and_static(notebook):
     kinds = {k for c in code for o in c.outputs for k in o.get("data", {})}
     assert kinds <= {"image/png", "text/markdown", "text/latex", "text/html", "text/plain"}
     pictures = [o for c in code for o in c.outputs if "image/png" in o.get("data", {})]
-    assert len(pictures) == 2, "of a pair only the picture for light pages"
+    assert len(pictures) == 1, "of a pair only the picture for light pages"
+    assert pictures[0].metadata["image/png"]["alt"] == "A rising line."
+
+
+def test_the_notebook_holds_the_code_that_a_reader_sees_and_what_it_needs(notebook):
+    code = [c.source for c in notebook.cells if c.cell_type == "code"]
+    assert not any(c.metadata for c in notebook.cells), "nothing is folded by a viewer's favour"
+    assert "from math import sqrt" in code, "needed by a shown cell; pi and Box are not"
+    assert "import matplotlib.pyplot as plt\nfrom IPython.display import Markdown" in code
+    assert all(len(line) <= 88 for line in code[0].splitlines())
+    text = "\n".join(code)
+    for hidden in ("class Box", "axes.legend", "inside the box", "this_never_runs"):
+        assert hidden not in text
+
+
+def test_figures_of_hidden_code_stand_in_the_text_of_the_notebook(notebook):
+    cell = next(c for c in notebook.cells if "Figure 4.1" in c.source)
+    assert "![Four rising lines, the last one at 16.](attachment:" in cell.source
+    assert "**Figure 4.1:** A wide figure: the fourth line ends at 16." in cell.source
+    (bundle,) = cell.attachments.values()
+    assert set(bundle) == {"image/png"}
+
+
+def test_links_of_the_notebook_lead_to_places_in_it(notebook):
+    text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    goals = set(re.findall(r"\]\(#([^)]+)\)", text))
+    assert {"sec-one", "fig-pair", "tbl-plain", "eq-sum", "ref-vaswani2017"} <= goals
+    assert goals == set(re.findall(r'<a id="([^"]+)"></a>', text))
 
 
 def test_the_notebook_reads_as_text(notebook):
     text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
     assert "Figure 1.1" in text.replace("\u00a0", " ")
-    assert "(Vaswani and Shazeer 2017)" in text
+    assert "([Vaswani and Shazeer 2017](#ref-vaswani2017))" in text
     assert "six times seven is 42" in text
     assert "**strong**" in text
     assert "{python}" not in text
     assert ":::" not in text
     assert "**Careful**" in text
+    assert "inside the box" in text
     assert "must not be counted" not in text
 
 
@@ -301,10 +330,36 @@ def test_the_notebook_runs_again(book):
     from nbclient import NotebookClient
 
     again = nbformat.read(book / "report.ipynb", as_version=4)
-    code = [c for c in again.cells if "this_never_runs" not in c.source]
-    again.cells = [c for c in code if "globals()" not in c.source]
     NotebookClient(again, resources={"metadata": {"path": str(book)}}, timeout=120).execute()
-    assert any("42" in str(c.source) for c in again.cells)
+
+
+def kept(*cells: tuple[str, bool]) -> tuple[list[str], dict[int, list[str]]]:
+    found = kept_statements(cells)
+    return found.setup, found.before
+
+
+@pytest.mark.parametrize(
+    ("cells", "setup", "before"),
+    [
+        ([("import a, b", False), ("a.x", True)], ["import a"], {}),
+        ([("from a import b, c as d", False), ("d()", True)], ["from a import c as d"], {}),
+        ([("import a\nx = a.y", False), ("x", True)], ["import a", "x = a.y"], {}),
+        ([("x = 1\ny = 2", False), ("z = 3", True)], [], {}),
+        ([("x = 1", True), ("y = x", False), ("y", True)], [], {2: ["y = x"]}),
+        ([("x = 1", True), ("y = x", False), ("x", True)], [], {}),
+        ([("import a", False), ("a", True), ("import a", False), ("a", True)], ["import a"], {}),
+        ([("x = {}", False), ("x['k'] = 1", False), ("x", True)], ["x = {}", "x['k'] = 1"], {}),
+        (
+            [("@f\ndef g():\n    return h", False), ("g()", True)],
+            ["@f\ndef g():\n    return h"],
+            {},
+        ),
+        ([("!ls", False), ("x = 1", True)], [], {}),
+        ([("x = 1", False)], [], {}),
+    ],
+)
+def test_of_hidden_code_only_what_shown_code_needs_is_kept(cells, setup, before):
+    assert kept(*cells) == (setup, before)
 
 
 @pytest.mark.parametrize(

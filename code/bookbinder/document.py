@@ -300,7 +300,7 @@ def _view(
             if not _visible(node, fmt):
                 return []
             if ast.is_div(node, "cell") and ast.get(node, "hidden") == "true":
-                return node if fmt == "ipynb" else []
+                return []
         if kind == "Link":
             node["c"][2][0] = _target(node["c"][2][0], chapter, pages, fmt, numbering, refs)
         return True

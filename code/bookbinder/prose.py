@@ -6,13 +6,14 @@ the chapter; raw HTML is left out, since GitHub's viewer strips it. Formulas sta
 
 from __future__ import annotations
 
+import html
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from bookbinder import ast, pandoc, pictures
 from bookbinder.errors import BookError
-from bookbinder.model import Node
+from bookbinder.model import Book, Node
 
 _WRITER = "commonmark+pipe_tables+strikeout+tex_math_dollars+raw_html"
 _CUT = "bookbinder{}cut"
@@ -37,8 +38,10 @@ class Prose:
     Notes and pictures that it meets are collected in ``notes`` and ``pictures``.
     """
 
-    def __init__(self, assets: Path) -> None:
+    def __init__(self, assets: Path, linked: Collection[str] = ()) -> None:
         self.assets = assets
+        self.linked = linked
+        """Ids to which something links; only they become places in the notebook."""
         self.level = 1
         """Level of the last heading."""
         self.notes: list[list[Node]] = []
@@ -73,12 +76,18 @@ class Prose:
     def _header(self, node: Node) -> list[Node]:
         level, _, title = node["c"]
         self.level = level
-        return [self.heading(level, ast.get(node, "number") or "", title)]
+        return [self.heading(level, ast.get(node, "number") or "", title, ast.ident_of(node))]
 
-    def heading(self, level: int, number: str, title: Sequence[Node]) -> Node:
+    def heading(self, level: int, number: str, title: Sequence[Node], ident: str = "") -> Node:
         """A heading that starts with its number."""
-        before = [*ast.text(number), ast.SPACE] if number else []
+        before = [*self.place(ident), *([*ast.text(number), ast.SPACE] if number else [])]
         return {"t": "Header", "c": [level, ast.make_attr(), [*before, *self.inlines(title)]]}
+
+    def place(self, ident: str) -> list[Node]:
+        """A place that links find; nothing where none leads."""
+        if not ident or ident not in self.linked:
+            return []
+        return [{"t": "RawInline", "c": ["html", f'<a id="{html.escape(ident)}"></a>']}]
 
     def _code_block(self, node: Node) -> list[Node]:
         (_, classes, _), code = node["c"]
@@ -145,7 +154,8 @@ class Prose:
         for name in ast.classes_of(node):
             if method := _DIVS.get(name):
                 return method(self, node)
-        return self.blocks(node["c"][1])
+        place = self.place(ast.ident_of(node))
+        return [*([ast.para(place)] if place else []), *self.blocks(node["c"][1])]
 
     def _callout(self, node: Node) -> list[Node]:
         title, body = split(node)
@@ -181,7 +191,9 @@ class Prose:
             first, rest = self.inlines(rest[0]["c"]), rest[1:]
         if not (name or first):
             return []
-        return [ast.para([*name, *([ast.SPACE] if name else []), *first]), *self.blocks(rest)]
+        place = self.place(ast.ident_of(node))
+        words = [*place, *name, *([ast.SPACE] if name else []), *first]
+        return [ast.para(words), *self.blocks(rest)]
 
     # --- inlines ----------------------------------------------------------------------------
 
@@ -216,16 +228,15 @@ class Prose:
     def _link(self, node: Node) -> list[Node]:
         _, inlines, target = node["c"]
         inner = self.inlines(inlines)
-        # A notebook has no places to link to that all viewers know.
-        if not _EXTERNAL.match(target[0]):
+        if not (_EXTERNAL.match(target[0]) or target[0][1:] in self.linked):
             return inner
         return [{"t": "Link", "c": [ast.make_attr(), inner, target]}]
 
     def _span(self, node: Node) -> list[Node]:
         inlines = self.inlines(node["c"][1])
         if ast.has_class(node, "bb-equation") and (number := ast.get(node, "number")):
-            return [_tagged(item, number) if item["t"] == "Math" else item for item in inlines]
-        return inlines
+            inlines = [_tagged(item, number) if item["t"] == "Math" else item for item in inlines]
+        return [*self.place(ast.ident_of(node)), *inlines]
 
     def _note(self, node: Node) -> list[Node]:
         self.notes.append(self.blocks(node["c"]))
@@ -303,10 +314,19 @@ def _tagged(math: Node, number: str) -> Node:
 
 
 def _picture(file: Path, url: str) -> tuple[str, bytes]:
-    """Name and bytes of a picture that every viewer shows; SVG becomes PNG."""
+    """Name and bytes of a picture that every viewer shows; in place of an SVG its PNG."""
     if not file.is_file():
         raise BookError(f"the picture {url} is missing")
     name = re.sub(r"[^\w.-]+", "-", url)
     if file.suffix.lower() != ".svg":
         return name, file.read_bytes()
-    return f"{name[:-4]}.png", pictures.svg_to_png(file.read_bytes())
+    drawn = file.with_suffix(".png")
+    data = drawn.read_bytes() if drawn.is_file() else pictures.svg_to_png(file.read_bytes())
+    return f"{name[:-4]}.png", data
+
+
+def linked_ids(book: Book) -> set[str]:
+    """Ids in the book to which it links."""
+    nodes = [node for c in book.chapters for node in ast.descend(list(c.blocks))]
+    known = {ast.ident_of(node) for node in nodes} | {c.anchor for c in book.chapters}
+    return known & {n["c"][2][0][1:] for n in nodes if n["t"] == "Link"}

@@ -1,16 +1,16 @@
 """The whole book as one executed notebook that runs again and reads well in every viewer.
 
 Code and outputs are those of the one execution; text comes from the resolved tree (`prose`). Only
-static PNG pictures are kept. A first cell moves to the project's root and says what is missing.
+static PNG pictures are kept. A first cell moves to the project's root where there is one.
 """
 
 from __future__ import annotations
 
-import ast as python
 import base64
+import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +21,20 @@ from bookbinder.errors import BookError
 from bookbinder.model import Book, Node
 from bookbinder.notebook.order import Code, Text, parts
 from bookbinder.notebook.outputs import code_cell, reduce_colours
-from bookbinder.prose import Prose
+from bookbinder.prose import Prose, linked_ids
 
 MAX_BYTES = 5_000_000
 _ATTACHED = re.compile(r"\(attachment:([^)\s]+)\)")
 
-SETUP = """\
-# Chapters read their files from the project's root; find it from wherever Jupyter was started.
-import importlib.util
+_SETUP = """\
+# Run this first. Inside the project's folder its files are found from here; elsewhere only
+# the cells that read no files run.
 import os
 from pathlib import Path
 
-for name, value in {environment}.items():
-    os.environ.setdefault(name, value)
-here = Path.cwd()
-roots = [folder for folder in (here, *here.parents) if (folder / "_quarto.yml").is_file()]
-if not roots:
-    raise FileNotFoundError("Start Jupyter inside the project's folder (the one with _quarto.yml).")
-os.chdir(roots[0])
-missing = [name for name in {modules} if importlib.util.find_spec(name) is None]
-if missing:
-    raise ModuleNotFoundError(
-        f"Not installed here: {{', '.join(missing)}}. "
-        "Use the project's own environment as the notebook's kernel; README.md says how to make it."
-    )
-"""
+{environment}
+folders = (Path.cwd(), *Path.cwd().parents)
+os.chdir(next((f for f in folders if (f / "_quarto.yml").is_file()), "."))"""
 
 
 def write_notebook(book: Book, out_file: Path) -> dict[str, Any]:
@@ -79,24 +68,30 @@ def write_notebook(book: Book, out_file: Path) -> dict[str, Any]:
 
 
 def _notebook(book: Book) -> Any:
-    writer = Prose(book.assets)
+    writer = Prose(book.assets, linked_ids(book))
     named = list(parts(book, writer))
     pieces: list[list[Node]] = []
     for _, part in named:
-        pieces += [part.blocks] if isinstance(part, Text) else part.displays
+        if isinstance(part, Text):
+            pieces.append(part.blocks)
+        elif isinstance(part, Code):
+            pieces += part.displays
     written = iter(prose.to_markdown(pieces))
-    sources = [part.result.cell.code for _, part in named if isinstance(part, Code)]
     cells: list[Any] = []
-    count = 1
+    count = 0
     for name, part in named:
         if isinstance(part, Text):
             cells.append(_markdown_cell(next(written), name, writer.pictures))
-            if name == "title":
-                cells.append(_setup_cell(book, sources))
-        else:
+            continue
+        if not count:
             count += 1
+            cells.append(_environment_cell(book))
+        count += 1
+        if isinstance(part, Code):
             displays = [next(written) for _ in part.displays]
             cells.append(code_cell(part, displays, book.project.execute, name, count))
+        else:
+            cells.append(nbformat.v4.new_code_cell(part.code, id=name, execution_count=count))
     metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python", "version": sys.version.split()[0]},
@@ -123,29 +118,10 @@ def _media_type(file: str) -> str:
     )
 
 
-def _setup_cell(book: Book, sources: Sequence[str]) -> Any:
+def _environment_cell(book: Book) -> Any:
     environment = {"BOOK_RENDERINGS": "light", **book.extra.get("environment", {})}
-    code = SETUP.format(environment=environment, modules=imported_modules(sources))
-    return nbformat.v4.new_code_cell(
-        code.rstrip("\n"),
-        id="setup",
-        execution_count=1,
-        metadata={"tags": ["hide-input"], "jupyter": {"source_hidden": True}},
+    lines = (
+        f"os.environ.setdefault({json.dumps(k)}, {json.dumps(v)})" for k, v in environment.items()
     )
-
-
-def imported_modules(sources: Sequence[str]) -> list[str]:
-    """Top-level modules beyond the standard library that some code imports."""
-    found: set[str] = set()
-    for source in sources:
-        try:
-            tree = python.parse(source)
-        except SyntaxError:
-            # Magics and shell lines are fine in a notebook, but not Python.
-            continue
-        for node in python.walk(tree):
-            if isinstance(node, python.Import):
-                found |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, python.ImportFrom) and not node.level and node.module:
-                found.add(node.module.partition(".")[0])
-    return sorted(found - set(sys.stdlib_module_names))
+    code = _SETUP.format(environment="\n".join(lines))
+    return nbformat.v4.new_code_cell(code, id="setup", execution_count=1)

@@ -1,4 +1,8 @@
-"""The order of text and cells in the notebook: the resolved book, flattened."""
+"""The order of text and cells in the notebook: the resolved book, flattened.
+
+A cell whose code the book does not show is no cell here: what it puts out stands in the text, and
+of its code only that remains which later cells need (see `needs`).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from pathlib import Path
 
 from bookbinder import ast
 from bookbinder.model import Book, CellResult, Chapter, Node
+from bookbinder.notebook.needs import Kept, kept_statements
 from bookbinder.prose import Prose, split
 
 
@@ -21,15 +26,22 @@ class Text:
 
 @dataclass
 class Code:
-    """An executed cell; ``shown`` is its place in the text, ``None`` where the book hides it."""
+    """A cell that is shown; ``before`` is hidden code that it needs."""
 
     result: CellResult
-    shown: Node | None = None
+    before: list[str] = field(default_factory=list)
     displays: list[list[Node]] = field(default_factory=list)
     """Plain blocks of what the cell displays as Markdown, in order."""
 
 
-Part = Text | Code
+@dataclass
+class Setup:
+    """Hidden code that the cells of a chapter need from the start."""
+
+    code: str
+
+
+Part = Text | Code | Setup
 
 
 def parts(book: Book, writer: Prose) -> Iterator[tuple[str, Part]]:
@@ -56,10 +68,10 @@ def _front(book: Book) -> list[Node]:
     blocks.append(
         ast.para(
             ast.text(
-                "This notebook holds all chapters of the book with the code that made every "
-                "number and figure, already executed. To run it again, open it with the "
-                "project's environment and choose “Restart kernel and run all cells”; the next "
-                "cell finds the project's folder. Some code cells are folded."
+                "This notebook holds the chapters of the book and the code that they show, "
+                "already executed. “Restart kernel and run all cells” runs it again where the "
+                "project's environment is the kernel. Figures and tables whose code is not shown "
+                "in the book stand in the text."
             )
         )
     )
@@ -67,7 +79,7 @@ def _front(book: Book) -> list[Node]:
 
 
 def _chapter(chapter: Chapter, writer: Prose, part: str | None) -> Iterator[Part]:
-    """Text and cells of a chapter in order; cells without a place in the text come in between."""
+    """Text and cells of a chapter in order."""
     head: list[Node] = []
     if part:
         head = [{"t": "HorizontalRule"}, ast.para([{"t": "Emph", "c": ast.text(part)}])]
@@ -75,9 +87,13 @@ def _chapter(chapter: Chapter, writer: Prose, part: str | None) -> Iterator[Part
     name = chapter.number or ""
     if chapter.kind == "appendix" and name:
         name = f"Appendix {name}:"
-    head.append(writer.heading(1, name, chapter.title))
-    done = -1
+    head.append(writer.heading(1, name, chapter.title, chapter.anchor))
+    kept = _kept(chapter)
     text = head
+    if kept.setup:
+        yield Text(text)
+        yield Setup("\n".join(kept.setup))
+        text = []
     for item in _flatten(chapter.blocks, writer):
         if isinstance(item, list):
             for block in item:
@@ -86,33 +102,45 @@ def _chapter(chapter: Chapter, writer: Prose, part: str | None) -> Iterator[Part
                     text = []
                 text.append(block)
             continue
-        index = int(ast.get(item, "index") or 0)
         if text:
             yield Text(text)
-            text = []
-        yield from (Code(result) for result in chapter.results[done + 1 : index])
-        yield from _cell(chapter.results[index], item, writer)
+        yield _cell(chapter.results[_index(item)], item, writer, kept)
         text = _captions(item, writer)
-        done = max(done, index)
-    if notes := writer.take_notes():
-        text += notes
+    text += writer.take_notes()
     if text:
         yield Text(text)
-    yield from (Code(result) for result in chapter.results[done + 1 :])
 
 
-def _cell(result: CellResult, node: Node, writer: Prose) -> Iterator[Part]:
+def _kept(chapter: Chapter) -> Kept:
+    """Hidden code of a chapter that its shown cells need."""
+    shown = {_index(n) for n in ast.descend(list(chapter.blocks)) if _is_shown(n)}
+    run = [r for r in chapter.results if r.execution_count is not None]
+    kept = kept_statements([(r.cell.code, r.cell.index in shown) for r in run])
+    return Kept(kept.setup, {run[at].cell.index: code for at, code in kept.before.items()})
+
+
+def _index(cell: Node) -> int:
+    return int(ast.get(cell, "index") or 0)
+
+
+def _is_shown(node: Node) -> bool:
+    """Whether a node is a cell whose code is printed."""
+    return ast.is_div(node, "cell") and any(
+        child["t"] == "CodeBlock" and ast.has_class(child, "cell-code") for child in node["c"][1]
+    )
+
+
+def _cell(result: CellResult, node: Node, writer: Prose, kept: Kept) -> Part:
     if result.execution_count is None:
         # Not run, so that "run all" must not run it either: shown as text.
         code = {"t": "CodeBlock", "c": [ast.make_attr("", ["python"]), result.cell.code]}
-        yield Text([code])
-        return
+        return Text([code])
     displays = [
         writer.blocks(block["c"][1])
         for block in ast.descend(node["c"][1])
         if ast.is_div(block, "cell-output-display")
     ]
-    yield Code(result, node, displays)
+    return Code(result, kept.before.get(result.cell.index, []), displays)
 
 
 def _captions(node: Node, writer: Prose) -> list[Node]:
@@ -125,13 +153,13 @@ def _captions(node: Node, writer: Prose) -> list[Node]:
 
 
 def _has_cell(node: Node) -> bool:
-    return any(ast.is_div(inner, "cell") and ast.get(inner, "index") for inner in ast.descend(node))
+    return any(_is_shown(inner) for inner in ast.descend(node))
 
 
 def _flatten(nodes: Sequence[Node], writer: Prose) -> Iterator[list[Node] | Node]:
-    """Plain blocks, and the ``Div.cell`` between them; boxes around cells are opened."""
+    """Plain blocks, and the shown cells between them; boxes around cells are opened."""
     for node in nodes:
-        if ast.is_div(node, "cell") and ast.get(node, "index"):
+        if _is_shown(node):
             yield node
         elif not _has_cell(node):
             yield writer.blocks([node])
@@ -139,8 +167,8 @@ def _flatten(nodes: Sequence[Node], writer: Prose) -> Iterator[list[Node] | Node
             yield from _open(node, writer)
         else:
             # A list or quotation around a cell: its text first, then the cells.
-            cells = [n for n in ast.descend(node) if ast.is_div(n, "cell") and ast.get(n, "index")]
-            bare = ast.walk(ast.copied(node), lambda n: [] if ast.is_div(n, "cell") else True)
+            cells = [n for n in ast.descend(node) if _is_shown(n)]
+            bare = ast.walk(ast.copied(node), lambda n: [] if _is_shown(n) else True)
             yield writer.blocks([bare])
             yield from cells
 

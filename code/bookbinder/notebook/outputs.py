@@ -11,7 +11,7 @@ from typing import Any
 
 import nbformat
 
-from bookbinder import ast, pictures
+from bookbinder import pictures
 from bookbinder.model import CellResult
 from bookbinder.notebook.order import Code
 from bookbinder.parse import cell_option
@@ -27,31 +27,18 @@ def code_cell(
     ``defaults`` are the cell options of the whole book.
     """
     cell = part.result.cell
-    hidden = part.shown is None or ast.get(part.shown, "hidden") == "true"
-    show_code = not hidden and cell_option(cell, defaults, "echo") is not False
-    show_output = not hidden and str(cell_option(cell, defaults, "output")).lower() != "false"
-    outputs = _outputs(part.result, displays, defaults)
-    tags, view = [], {}
-    if not show_code:
-        tags.append("hide-input")
-        view["source_hidden"] = True
-    if not show_output and outputs:
-        tags.append("hide-output")
-        view["outputs_hidden"] = True
-    if cell_option(cell, defaults, "error") is True:
-        tags.append("raises-exception")
-    metadata: dict[str, Any] = {"tags": tags} if tags else {}
-    if view:
-        metadata["jupyter"] = view
+    show_output = str(cell_option(cell, defaults, "output")).lower() != "false"
+    outputs = _outputs(part.result, displays, defaults) if show_output else []
     for output in outputs:
         if "execution_count" in output:
             output["execution_count"] = count
+    fails = cell_option(cell, defaults, "error") is True
     return nbformat.v4.new_code_cell(
-        cell.code,
+        "\n".join([*part.before, "", cell.code]) if part.before else cell.code,
         id=name,
         execution_count=count,
         outputs=[nbformat.from_dict(output) for output in outputs],
-        metadata=metadata,
+        metadata={"tags": ["raises-exception"]} if fails else {},
     )
 
 
@@ -111,13 +98,17 @@ def _with_resolved(outputs: list[dict[str, Any]], displays: Sequence[str]) -> li
 
 def reduce_colours(notebook: Any) -> None:
     """Store pictures with 256 colours: half to a quarter of the size, hardly visible in plots."""
+    bundles = [o.get("data", {}) for cell in notebook.cells for o in cell.get("outputs", ())]
+    bundles += [b for cell in notebook.cells for b in cell.get("attachments", {}).values()]
+    for bundle in bundles:
+        if "image/png" in bundle:
+            bundle["image/png"] = _few_colours(bundle["image/png"])
+
+
+def _few_colours(png: str) -> str:
     from PIL import Image
 
-    for cell in notebook.cells:
-        for output in cell.get("outputs", ()):
-            data = output.get("data", {})
-            if "image/png" in data:
-                picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
-                small = io.BytesIO()
-                picture.convert("RGB").quantize(256).save(small, "PNG", optimize=True)
-                data["image/png"] = base64.b64encode(small.getvalue()).decode("ascii")
+    small = io.BytesIO()
+    picture = Image.open(io.BytesIO(base64.b64decode(png)))
+    picture.convert("RGB").quantize(256).save(small, "PNG", optimize=True)
+    return base64.b64encode(small.getvalue()).decode("ascii")
