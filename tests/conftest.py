@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 # Before anything of the package is imported: tests never touch the user's cache.
 _SCRATCH = Path(tempfile.mkdtemp(prefix="internals-tests-"))
+atexit.register(shutil.rmtree, _SCRATCH, ignore_errors=True)
 os.environ["INTERNALS_CACHE"] = str(_SCRATCH / "cache")
 os.environ["INTERNALS_BUILD"] = str(_SCRATCH / "build")
 os.environ["HF_HUB_OFFLINE"] = "1"

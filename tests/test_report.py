@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 
-from internals.paths import ROOT
+from bookbinder.folders import mark
+from internals.paths import DATA, ROOT
 from internals.run.checkbook import check_book
+from tiny_book import TinyBook, wait_for
 
 
 def report(spec, out, scratch, **environment):
@@ -31,8 +37,6 @@ def report(spec, out, scratch, **environment):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A suite that runs in the background would hand down that Ctrl-C is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
@@ -59,47 +63,164 @@ def test_the_whole_book_is_made_about_any_family(family, tiny_folder, tmp_path):
     assert done.returncode == 0, errors
     assert check_book(out) == []
     evidence = json.loads((out / "evidence.json").read_text("utf-8"))
-    verdicts = {c["id"]: c["verdict"] for c in evidence["claims"]}
-    assert verdicts["ledger-total"] == "supported"
-    assert verdicts["own-norm-isolated"] == "supported"
-    assert verdicts["recall-often"] == "not applicable", "nobody knows what this model read"
+    assert evidence["model"]["name"] == f"tiny {family}"
     home = (out / "index.html").read_text("utf-8")
     assert f"tiny {family}" in home
     assert "trained this model itself" not in home
-    page = (out / "report" / "01-architecture.html").read_text("utf-8")
-    norm = evidence["facts"]["norm_kind"]
-    assert ("root mean square norms" in page) == (norm == "RMSNorm")
     record = json.loads((out / "build.json").read_text("utf-8"))
     assert set(record["model_loads"].values()) <= {1}, "chapters share a loaded model"
 
 
-def test_a_failed_report_leaves_the_former_one(tmp_path):
-    out = tmp_path / "book"
-    out.mkdir()
-    (out / "index.html").write_text("the former report")
-    done = report(tmp_path / "no such model", out, tmp_path)
-    output, errors = done.communicate(timeout=120)
-    assert done.returncode == 1
-    assert "Traceback" not in output + errors
-    assert errors.strip().count("\n") == 0
-    assert (out / "index.html").read_text() == "the former report"
+SLEEP = "import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\ntime.sleep(90)"
 
 
-def test_a_stopped_report_leaves_the_former_one_and_no_kernel(tiny_folder, tmp_path):
-    out = tmp_path / "book"
-    out.mkdir()
-    (out / "index.html").write_text("the former report")
-    running = report(tiny_folder("gpt2"), out, tmp_path)
-    for line in running.stdout:
-        if line.startswith("[1/"):
-            break
-    time.sleep(1.0)
-    running.send_signal(signal.SIGINT)
+def leftovers(book: TinyBook) -> list[str]:
+    """What a build has left beside its records, and beside the former book."""
+    places = (*book.build.glob("run-*"), *book.temporary.iterdir(), *book.out.parent.iterdir())
+    return [str(p) for p in places if p != book.out]
+
+
+def is_alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def former(book: TinyBook) -> Path:
+    book.out.mkdir(parents=True)
+    mark(book.out)
+    page = book.out / "index.html"
+    page.write_text("the former report")
+    return page
+
+
+MEASURED = """\
+from internals.cache import measurement
+
+@measurement
+def one(x):
+    "One number"
+    return {"x": x}
+
+one(1)"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_report_leaves_the_former_one_and_what_was_measured(tmp_path, number):
+    book = TinyBook(tmp_path, MEASURED, SLEEP)
+    page = former(book)
+    running = book.report()
+    wait_for(running, "[1/1]")
+    while not (kernel := book.root / "pid").exists():
+        time.sleep(0.1)
+    running.send_signal(number)
     _, errors = running.communicate(timeout=60)
-    assert running.returncode != 0
+    assert running.returncode in (1, 128 + number)
     assert "Traceback" not in errors
-    assert (out / "index.html").read_text() == "the former report"
-    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".book")] == []
+    assert page.read_text() == "the former report"
+    assert leftovers(book) == []
+    assert not is_alive(int(kernel.read_text()))
+    assert len(list(book.cache.glob("measurements/*/*/output.pkl"))) == 1
+
+
+def test_a_closed_terminal_ends_a_command_too_unless_it_is_ignored():
+    code = (
+        "import signal, sys, time; from internals.run.ending import end_cleanly_on_signals as e\n"
+        "signal.signal(signal.SIGHUP, getattr(signal, sys.argv[1])); e()\n"
+        "try: signal.raise_signal(signal.SIGHUP); print('still there')\n"
+        "finally: print('clean')"
+    )
+    for handler, said, status in (("SIG_DFL", "clean", 129), ("SIG_IGN", "still there\nclean", 0)):
+        command = [sys.executable, "-c", code, handler]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert (done.stdout.strip(), done.returncode) == (said, status)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.3])
+def test_a_report_that_is_stopped_while_its_kernel_starts_leaves_no_kernel(tmp_path, seconds):
+    book = TinyBook(tmp_path, SLEEP)
+    running = book.report()
+    wait_for(running, "Report about")
+    time.sleep(seconds)
+    children = psutil.Process(running.pid).children(recursive=True)
+    running.send_signal(signal.SIGTERM)
+    running.communicate(timeout=60)
+    assert running.returncode == 128 + signal.SIGTERM
+    assert not any(is_alive(child.pid) for child in children)
+    assert list(book.build.glob("run-*")) == []
+
+
+def test_what_a_killed_report_leaves_is_cleared_by_the_next(tmp_path):
+    book = TinyBook(tmp_path, SLEEP)
+    page = former(book)
+    killed = book.report()
+    wait_for(killed, "[1/1]")
+    while not (kernel := book.root / "pid").exists():
+        time.sleep(0.1)
+    killed.kill()
+    killed.communicate()
+    (left,) = book.build.glob("run-*")
+    for _ in range(100):
+        if not is_alive(int(kernel.read_text())):
+            break
+        time.sleep(0.2)
+    assert not is_alive(int(kernel.read_text())), "a kernel ends with its parent"
+    os.utime(left, (0, 0))  # as if some seconds had passed
+    following = book.report()
+    wait_for(following, "[1/1]")
+    assert not left.exists()
+    following.send_signal(signal.SIGTERM)
+    following.communicate(timeout=60)
+    assert list(book.build.glob("run-*")) == []
+    assert page.read_text() == "the former report"
+
+
+def spoil_out(book: TinyBook) -> None:
+    book.out.mkdir(parents=True)
+    (book.out / "thesis.docx").write_text("years")
+
+
+def spoil_cache(book: TinyBook) -> None:
+    book.cache.write_text("a file")
+
+
+def spoil_build(book: TinyBook) -> None:
+    book.build.write_text("a file")
+
+
+def spoil_input(book: TinyBook) -> None:
+    (book.root / "data").unlink()
+    shutil.copytree(DATA / "prompts", book.root / "data" / "prompts")
+    (book.root / "data" / "prompts" / "samples.yaml").write_bytes(b"# Z\xfcrich\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (spoil_out, r"result folder .*out/book holds files that no build put there \(thesis.docx"),
+        (spoil_cache, r"cache folder .*/cache cannot be written \(Not a directory\)"),
+        (spoil_build, r"build folder .*/build cannot be written \(Not a directory\)"),
+        (spoil_input, r"^data/prompts/samples.yaml, line 1: this is not UTF-8"),
+    ],
+)
+def test_what_cannot_work_is_said_before_anything_is_measured(tmp_path, spoil, sentence):
+    book = TinyBook(tmp_path, SLEEP)
+    spoil(book)
+    done = book.report()
+    output, errors = done.communicate(timeout=60)
+    assert done.returncode == 1
+    assert re.search(sentence, errors)
+    assert errors.strip().count("\n") == 0, "one sentence"
+    assert "Report about" not in output
+
+
+def test_a_failed_report_leaves_the_former_one(tmp_path):
+    book = TinyBook(tmp_path, "1 / 0")
+    page = former(book)
+    done = book.report()
+    _, errors = done.communicate(timeout=60)
+    assert done.returncode == 1
+    assert errors.startswith("index.qmd:3: cell 1 failed: ZeroDivisionError")
+    assert page.read_text() == "the former report"
+    assert leftovers(book) == []
 
 
 def test_a_build_has_records_of_its_own_and_leaves_the_latest(tmp_path, monkeypatch):
@@ -117,6 +238,18 @@ def test_a_build_has_records_of_its_own_and_leaves_the_latest(tmp_path, monkeypa
     assert (kept / "evidence" / "a.json").read_text() == one.name
     assert (kept / "measurements.jsonl").read_text() == one.name
     assert sorted(p.name for p in kept.iterdir()) == ["evidence", "measurements.jsonl"]
+
+
+def test_evidence_about_another_model_stays(tmp_path, monkeypatch):
+    from internals.run import build as reports
+
+    monkeypatch.setattr(reports, "BUILD", tmp_path)
+    for model, text in (("one", "old"), ("other", "x"), ("one", "new")):
+        with reports._own_folder() as folder:
+            (folder / "evidence" / model).mkdir(parents=True)
+            (folder / "evidence" / model / f"{text}.json").write_text(text)
+    found = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.json"))
+    assert found == ["evidence/one/new.json", "evidence/other/x.json"]
 
 
 def stopped(reports):
