@@ -142,6 +142,18 @@ def finish(grid: Any, height_in: float, width_in: float = WIDTH_IN) -> Figure:
     return fig
 
 
+def below(grid: Any, height_in: float, columns: int = 4) -> Figure:
+    """`finish`, with the legend of a seaborn grid in a row under the panels."""
+    if grid.legend is not None:
+        handles, labels = grid.legend.legend_handles, [t.get_text() for t in grid.legend.texts]
+        title = grid.legend.get_title().get_text()
+        grid.legend.remove()
+        grid.figure.legend(
+            handles, labels, title=title, loc="outside lower center", ncols=columns, frameon=False
+        )
+    return finish(grid, height_in)
+
+
 def plain_ticks(axis: Any) -> None:
     """Ticks of a logarithmic axis at 1, 2 and 5 of each decade, written as plain numbers; where
     the axis spans many decades at 1 alone, as powers."""

@@ -1,0 +1,3 @@
+"""Appendix on training: what the embedded models learnt from data that is known."""
+
+SECTIONS = ("what_was_learnt",)
