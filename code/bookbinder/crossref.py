@@ -1,4 +1,4 @@
-"""Numbers and cross-references: chapters, sections, figures, tables, listings and equations.
+"""Numbers and cross-references: chapters, sections, figures, tables and equations.
 
 Numbers are those of Quarto's books: 1.2 for the second figure of chapter 1, A.1 in an appendix.
 """
@@ -13,10 +13,10 @@ from bookbinder import ast
 from bookbinder.errors import BookError
 from bookbinder.model import Chapter, Label, Node
 
-NAMES = {"fig": "Figure", "tbl": "Table", "lst": "Listing", "eq": "Equation", "sec": "Section"}
-_FLOAT = re.compile(r"(fig|tbl|lst)-.+")
-_FLOATS = ("Div", "Figure", "Table", "CodeBlock")
-_REFERENCE = re.compile(r"([Ff]ig|[Tt]bl|[Ll]st|[Ee]q|[Ss]ec)-.+")
+NAMES = {"fig": "Figure", "tbl": "Table", "eq": "Equation", "sec": "Section"}
+_FLOAT = re.compile(r"(fig|tbl)-.+")
+_FLOATS = ("Div", "Figure", "Table")
+_REFERENCE = re.compile(r"([Ff]ig|[Tt]bl|[Ee]q|[Ss]ec)-.+")
 _EQUATION = re.compile(r"\{#(eq-[\w:.-]+)\}")
 _BLANKS = ("Space", "SoftBreak")
 _CALLOUT = re.compile(r"callout-(note|tip|warning|important|caution)")
@@ -38,7 +38,7 @@ class Numbering:
 def number_chapter(numbering: Numbering, chapter: Chapter) -> Chapter:
     """Number a chapter and everything in it; bring floats and boxes into one form."""
     number = _chapter_number(numbering, chapter)
-    counters = {"fig": 0, "tbl": 0, "lst": 0, "eq": 0}
+    counters = {"fig": 0, "tbl": 0, "eq": 0}
     sections: list[int] = []
 
     def add(name: str, kind: str, label: str, title: str) -> None:
@@ -163,10 +163,6 @@ def _body_and_caption(node: Node) -> tuple[list[Node], list[Node]]:
         if blocks and blocks[-1]["t"] in ("Para", "Plain") and len(blocks) > 1:
             return blocks[:-1], blocks[-1]["c"]
         return blocks, []
-    if kind == "CodeBlock":
-        caption = ast.text(ast.get(node, "lst-cap") or "") if ast.get(node, "lst-cap") else []
-        (_, classes, _), code = node["c"]
-        return [{"t": "CodeBlock", "c": [ast.make_attr("", classes), code]}], caption
     caption = node["c"][1]
     long = caption[1]
     inlines = long[0]["c"] if long else []

@@ -28,7 +28,7 @@ READER = "markdown"
 _READERS = 2
 _CALLOUTS = ("note", "tip", "warning", "important", "caution")
 _KNOWN = re.compile(
-    r"bb-.*|cell.*|callout-.*|panel-tabset|content-(visible|hidden)|column-margin|aside"
+    r"bb-.*|cell.*|callout-.*|panel-tabset|content-(visible|hidden)"
     r"|references|light-content|dark-content|figure|claim.*|text|python|x-.*|refs"
     r"|when|holds|findings-instead|stacked|sortable|filterable|nowrap"
 )

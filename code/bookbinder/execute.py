@@ -41,7 +41,7 @@ except Exception:
 RESET = "get_ipython().reset()"
 """Unlike the magic word, which also searches the whole memory for garbage, several times."""
 
-_REFERENCE = re.compile(r"@(sec|fig|tbl|eq|lst)-[\w-]+")
+_REFERENCE = re.compile(r"@(sec|fig|tbl|eq)-[\w-]+")
 """A cross-reference, which is resolved in prose and not in a value."""
 
 Event = Callable[[str, int, int], None]

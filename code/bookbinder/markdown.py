@@ -14,7 +14,6 @@ from bookbinder.errors import BookError
 from bookbinder.execute import write_images
 from bookbinder.model import Cell, CellResult, ExecutedChapter, Project
 from bookbinder.parse import INLINE, cell_option
-from bookbinder.syntax import PAGEBREAK
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -32,19 +31,8 @@ def chapter_markdown(project: Project, chapter: ExecutedChapter, assets: Any, st
             parts.append(_indent(text, segment.indent))
         else:
             text = INLINE.sub(lambda _: next(values), segment.text)
-            parts.append(_page_breaks(text))
+            parts.append(text)
     return "\n\n".join(parts)
-
-
-def _page_breaks(text: str) -> str:
-    """The shortcode on a line of its own becomes an empty division."""
-    if "pagebreak" not in text:
-        return text
-    lines = (
-        "\n::: {.bb-pagebreak}\n:::\n" if PAGEBREAK.fullmatch(line) else line
-        for line in text.split("\n")
-    )
-    return "\n".join(lines)
 
 
 def _indent(text: str, indent: str) -> str:
@@ -68,8 +56,7 @@ def _cell(project: Project, result: CellResult, images: Mapping[Any, str], folde
     hidden = option("include") is False
     parts = []
     if option("echo") is not False and cell.code.strip():
-        code = fence(cell.code, ".python .cell-code", _fold(project, cell))
-        parts.append(_listing(cell, code))
+        parts.append(fence(cell.code, ".python .cell-code", _fold(project, cell)))
     if option("output") is not False and option("output") != "false":
         parts += _outputs(cell, result, images, folder, warnings=option("warning") is not False)
     body = "\n\n".join(parts)
@@ -78,14 +65,6 @@ def _cell(project: Project, result: CellResult, images: Mapping[Any, str], folde
         f'::::: {{.cell {classes} index="{cell.index}" hidden="{str(hidden).lower()}"}}\n'
         f"{body}\n:::::\n"
     )
-
-
-def _listing(cell: Cell, code: str) -> str:
-    """Code with ``lst-label`` and ``lst-cap`` is a numbered listing."""
-    label, caption = cell.options.get("lst-label"), cell.options.get("lst-cap")
-    if not (label and caption):
-        return code
-    return f":::: {{#{label}}}\n{code}\n\n{' '.join(str(caption).split())}\n::::"
 
 
 def _fold(project: Project, cell: Cell) -> str:
@@ -171,7 +150,7 @@ def _text(value: Any) -> str:
 
 
 def _float(cell: Cell, body: str) -> str:
-    """Outputs of a labelled cell are a figure, table or listing with the cell's caption."""
+    """Outputs of a labelled cell are a figure or table with the cell's caption."""
     label = cell.label or ""
     kind = label.split("-")[0]
     caption = cell.options.get(f"{kind}-cap") if kind in ("fig", "tbl") else None

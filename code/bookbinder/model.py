@@ -72,7 +72,7 @@ class Project:
 
 @dataclass(frozen=True)
 class Markdown:
-    """A run of Markdown text between two cells; includes already spliced in."""
+    """A run of Markdown text between two cells."""
 
     text: str
     lines: tuple[tuple[str, int], ...]
@@ -151,7 +151,7 @@ class Label:
     id: str
     """``fig-loss``, ``sec-norm`` …"""
     kind: str
-    """``fig``, ``tbl``, ``eq``, ``sec``, ``lst``, ``thm`` …"""
+    """``fig``, ``tbl``, ``eq``, ``sec``."""
     number: str
     """``1.2``, ``A.1``, ``1.2 (a)`` for a subfigure; empty if unnumbered."""
     text: str

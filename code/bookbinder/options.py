@@ -67,7 +67,7 @@ CROSSREF_KEYS: set[str] = set()
 
 CELL_KEYS = {
     "label", "eval", "echo", "output", "warning", "error", "include", "renderings", "fig-cap",
-    "fig-alt", "tbl-cap", "classes", "code-fold", "code-summary", "lst-label", "lst-cap",
+    "fig-alt", "tbl-cap", "classes", "code-fold", "code-summary",
 }  # fmt: skip
 
 CELL_REFUSED = {

@@ -1,7 +1,6 @@
 """A chapter's source into Markdown and cells, with the place of every line.
 
-Executes nothing, and refuses what it would have to drop. Lines are numbered from 1 in the file
-that they come from, includes spliced in.
+Executes nothing, and refuses what it would have to drop. Lines are numbered from 1.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from bookbinder.model import Cell, ChapterSource, Markdown
 
 _FENCE = re.compile(r"^(\s*)(`{3,}|~{3,})\s*(.*)$")
 _CELL = re.compile(r"^\{python\}\s*$")
-_SHORTCODE = re.compile(r"\{\{<\s*(/?[\w-]+)([^>]*)>\}\}")
 INLINE = re.compile(r"`\{python\}\s+([^`]+?)\s*`")
 """An inline expression: its value stands in the sentence."""
 
@@ -36,22 +34,12 @@ def parse_chapter(root: Path, path: str) -> ChapterSource:
     return ChapterSource(path, front, tuple(_segments(lines)))
 
 
-def _read(root: Path, path: str, depth: int = 0) -> Iterator[Line]:
-    """Lines of a file, with ``{{< include file >}}`` replaced by the lines of that file."""
+def _read(root: Path, path: str) -> Iterator[Line]:
     file = root / path
     if not file.is_file():
         raise BookError("this file is missing.", path)
-    if depth > 5:
-        raise BookError("files include each other without end.", path)
-    fence = ""
     for number, text in enumerate(file.read_text("utf-8").splitlines(), start=1):
-        fence = _fence_after(fence, text)
-        found = None if fence else _SHORTCODE.fullmatch(text.strip())
-        if found and found[1] == "include":
-            target = (Path(path).parent / found[2].strip()).as_posix()
-            yield from _read(root, target, depth + 1)
-        else:
-            yield text, path, number
+        yield text, path, number
 
 
 def _fence_after(fence: str, text: str) -> str:
@@ -142,8 +130,6 @@ def _cell(lines: list[Line], index: int, file: str, number: int, indent: str) ->
                 f"the cell option “{key}” has no effect: {options.CELL_REFUSED[key]}.", file, place
             )
     yamlio.check_keys(data, options.CELL_KEYS, "in a cell", file, places)
-    if ("lst-label" in data) != ("lst-cap" in data):
-        raise BookError("a listing needs both lst-label and lst-cap.", file, number)
     code = "\n".join(text.removeprefix(indent) for text, _, _ in lines[len(head) :])
     return Cell(index, code.strip("\n"), data, file, number, indent)
 

@@ -273,7 +273,6 @@ _DIVS: dict[str, Callable[[Prose, Node], list[Node]]] = {
     "bb-callout": Prose._callout,
     "bb-tabset": Prose._tabset,
     "bb-float": Prose._float,
-    "bb-pagebreak": Prose._nothing,
 }
 _INLINES: dict[str, Callable[[Prose, Node], list[Node]]] = {
     **dict.fromkeys(("Emph", "Strong", "Strikeout", "Superscript", "Subscript"), Prose._same),

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from bookbinder.errors import BookError
 
 _SHORTCODE = re.compile(r"\{\{<\s*(/?[\w-]+)([^>]*)>\}\}")
-PAGEBREAK = re.compile(r"\s*\{\{<\s*pagebreak\s*>\}\}\s*")
 _CODE = re.compile(r"(`+)(.+?)\1(?!`)")
 _OTHER_INLINE = re.compile(r"`\{(\w+)\}\s")
 _ATTRIBUTES = re.compile(r"(?<=[\])])\{([^{}]*)\}")
@@ -26,7 +25,7 @@ _PART = re.compile(
 )
 _ANNOTATION = re.compile(r"#\s*<\d+>\s*$")
 _LABEL = re.compile(
-    r"(?:thm|lem|cor|prp|cnj|def|exm|exr|rem|alg|sol|nte|tip|wrn|imp|cau|prf|vid)-\w"
+    r"(?:lst|thm|lem|cor|prp|cnj|def|exm|exr|rem|alg|sol|nte|tip|wrn|imp|cau|prf|vid)-\w"
 )
 _CELL_OPENING = "a cell is opened by ```{python} alone; its options are lines “#| key: value”"
 
@@ -51,7 +50,7 @@ DIVISIONS: _Known = {
         "title collapse icon appearance",
     ),
     **_CONDITIONAL,
-    **_each("panel-tabset aside column-margin light-content dark-content nowrap"),
+    **_each("panel-tabset light-content dark-content nowrap"),
     **_each("stacked sortable filterable"),
     **_BY_FILTERS,
 }
@@ -117,8 +116,7 @@ def check_fence(info: str, lines: list[str], file: str, number: int) -> None:
         raise BookError(f"{_CELL_OPENING}.", file, number)
     if info.startswith("{"):
         given = attributes(info.strip("{} "))
-        allowed = {"lst-cap"} if given and given.identifier.startswith("lst-") else set[str]()
-        if given is None or set(given.keys) - allowed:
+        if given is None or given.keys:
             raise BookError(f"the code block has attributes without effect: {info}.", file, number)
     refuse_annotations(lines, file, number)
 
@@ -148,8 +146,7 @@ def _faults(line: str, before: str) -> Iterator[str]:
         yield f"inline code in “{found[1]}” cannot be run here, only Python"
     text = _mask_code(line)
     for shortcode in _SHORTCODE.finditer(text):
-        if not PAGEBREAK.fullmatch(text):
-            yield f"the shortcode “{shortcode[1]}” is not known here"
+        yield f"the shortcode “{shortcode[1]}” is not known here"
     for reference in re.finditer(r"(?<![\w.])-?@([\w-]+)", text):
         if _LABEL.match(reference[1]):
             yield f"references to “{reference[1]}” are not known here"

@@ -27,8 +27,8 @@ MAX_BYTES = 5_000_000
 _ATTACHED = re.compile(r"\(attachment:([^)\s]+)\)")
 
 _SETUP = """\
-# Run this first. Inside the project's folder its files are found from here; elsewhere only
-# the cells that read no files run.
+# Run this first. Inside the project's folder its files are found from here; elsewhere
+# only the cells that read no files run.
 import os
 from pathlib import Path
 

@@ -21,7 +21,7 @@ from bookbinder.pdf.writer import Writer
 _HERE = Path(__file__).parent
 _PAPERS = {"a4": 297, "a5": 210, "us-letter": 279.4}
 """Height in mm by Typst's name."""
-_MARGINS_MM = 60
+_MARGINS_MM = 54
 _TEXT_WIDTHS = {"a4": 144, "a5": 82, "us-letter": 149.9}
 _WORDS = {
     "de": {"chapter": "Kapitel", "appendix": "Anhang", "contents": "Inhalt"},

@@ -30,6 +30,8 @@ class Writer(InlineWriter):
         super().__init__(Anchors(book.chapters))
         self.book = book
         self._level = 1
+        self._last = ""
+        """The last figure of the chapter."""
 
     # --- chapters ---------------------------------------------------------------------------
 
@@ -48,6 +50,9 @@ class Writer(InlineWriter):
         self.anchors.enter(chapter)
         in_part = chapter.part is not None and chapter.kind != "part"
         self._level = 2 if in_part else 1
+        floats = [n for n in ast.descend(list(chapter.blocks)) if ast.is_div(n, "bb-float")]
+        figures = [ast.ident_of(n) for n in floats if ast.get(n, "kind") == "fig"]
+        self._last = figures[-1] if figures else ""
         rank = _RANKS.get(chapter.kind, "chapter")
         label = self.anchors.define(chapter.anchor)
         number = chapter.number or ""
@@ -184,18 +189,8 @@ class Writer(InlineWriter):
             out += [*self._anchor_block(tab), *self._titled("#bb-tab(none", *split(tab))]
         return out
 
-    def _wrapped(self, function: str, node: Node) -> list[Node]:
-        body = self.blocks(node["c"][1])
-        return [markup.block(f"#{function}["), *body, markup.block("];")]
-
-    def _aside(self, node: Node) -> list[Node]:
-        return self._wrapped("bb-aside", node)
-
     def _entry(self, node: Node) -> list[Node]:
-        return self._wrapped("bb-entry", node)
-
-    def _page_break(self, node: Node) -> list[Node]:
-        return [markup.block("#pagebreak(weak: true);")]
+        return [markup.block("#bb-entry["), *self.blocks(node["c"][1]), markup.block("];")]
 
     def _output(self, node: Node) -> list[Node]:
         error = ast.has_class(node, "cell-output-error")
@@ -209,7 +204,8 @@ class Writer(InlineWriter):
 
     def _float_div(self, node: Node) -> list[Node]:
         caption, body = split(node)
-        return self._float(node, body, caption, kind=ast.get(node, "kind") or "fig")
+        kind = ast.get(node, "kind") or "fig"
+        return self._float(node, body, caption, kind=kind, top=kind == "tbl")
 
     def _float(
         self,
@@ -222,7 +218,7 @@ class Writer(InlineWriter):
     ) -> list[Node]:
         number = ast.get(node, "number") or ""
         name = (ast.get(node, "label") or "").removesuffix(number).strip(" \u00a0")
-        options = markup.arguments({"top": top})
+        options = markup.arguments({"top": top, "last": ast.ident_of(node) == self._last})
         start = markup.opening("bb-float", kind, name, number)
         return self._titled(start, caption, body, f", {options}")
 
@@ -249,9 +245,6 @@ _DIVS: dict[str, _Method] = {
     "bb-callout": Writer._callout,
     "bb-tabset": Writer._tabset,
     "bb-float": Writer._float_div,
-    "bb-pagebreak": Writer._page_break,
     "cell-output": Writer._output,
     "csl-entry": Writer._entry,
-    "column-margin": Writer._aside,
-    "aside": Writer._aside,
 }

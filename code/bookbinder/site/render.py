@@ -124,7 +124,7 @@ def _float(node: Node, _: Any) -> list[Node]:
     head = f'<figure id="{html.escape(ast.ident_of(node))}" class="float {kind}">'
     if kind == "fig":
         body = [raw('<div class="scroll-box">'), *body, raw("</div>")]
-    inside = [*shown, *body] if kind in ("tbl", "lst") else [*body, *shown]
+    inside = [*shown, *body] if kind == "tbl" else [*body, *shown]
     return [raw(head), *inside, raw("</figure>")]
 
 
