@@ -5,6 +5,8 @@ Every run is a process of its own, as every build is: sources are edited between
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import json
 import os
 import signal
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from internals.cache import keys, sources
+from internals.cache import keys, sources, storage
 
 SCRIPT = """\
 import json, sys
@@ -141,7 +143,7 @@ def test_parameters_model_and_files_count(lab):
 
 
 def entries(lab: Lab) -> list[Path]:
-    return sorted((lab.root / "cache" / "measurements").glob("*/*/output.pkl"))
+    return sorted((lab.root / "cache" / "measurements").glob("*/*.pkl"))
 
 
 def test_a_deleted_or_damaged_entry_costs_only_time(lab):
@@ -192,6 +194,106 @@ def test_a_build_that_is_interrupted_leaves_no_half_entry(lab):
     done = subprocess.run(lab.command(), **lab.options(), check=True)
     assert '"value": 33' in done.stdout
     assert time.monotonic() - began < 20
+
+
+FULL = """\
+import sys
+sys.path.insert(0, {folder!r})
+from types import SimpleNamespace
+from pathlib import Path
+import probe.measures as m
+
+model, calls = SimpleNamespace(name="tiny", fingerprint="f"), []
+m.factor = lambda: calls.append(1) or 10
+{damage}
+for words in (3, 4, 3, 4):
+    print(m.count(model, words=words, table=Path({table!r})))
+print(len(calls))
+"""
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))",
+        "Path({cache!r}).write_text('a file in its place')",
+        "import os; os.replace = lambda *_: (_ for _ in ()).throw(OSError(28, 'No space left'))",
+    ],
+)
+def test_a_cache_that_takes_nothing_costs_one_note_and_nothing_is_measured_twice(lab, damage):
+    damage = damage.format(cache=str(lab.root / "cache"))
+    script = FULL.format(folder=str(lab.root), table=str(lab.table), damage=damage)
+    done = subprocess.run([sys.executable, "-c", script], **lab.options(), check=False)
+    assert done.stdout.split() == ["33", "43", "33", "43", "2"], done.stderr
+    assert done.stderr.count("takes no more results") == 1
+    assert done.stderr.strip().count("\n") == 0
+    assert not (lab.root / "cache").is_dir() or entries(lab) == []
+
+
+def test_what_is_kept_in_memory_cannot_be_changed_from_outside(monkeypatch):
+    monkeypatch.setattr(storage, "_in_memory", {})
+    monkeypatch.setattr(storage, "_write", refuse)
+    storage.save("a", "k", {"x": [1]})
+    storage.load("a", "k")["x"].append(2)
+    assert storage.load("a", "k") == {"x": [1]}
+
+
+def refuse(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_what_nobody_used_for_long_is_trimmed(lab, monkeypatch):
+    lab.run()
+    lab.run(words=4)
+    monkeypatch.setattr(storage.paths, "CACHE", lab.root / "cache")
+    old = entries(lab)[0]
+    half = old.with_name(f".{old.name}-x1")
+    for path in (old, half, *(lab.root / "cache" / "locks").iterdir()):
+        path.touch()
+        os.utime(path, (0, 0))
+    storage.trim()
+    assert len(entries(lab)) == 1
+    assert old not in entries(lab)
+    assert not half.exists()
+    assert not list((lab.root / "cache" / "locks").iterdir())
+
+
+TIMES = """\
+import sys, time
+from internals.cache import storage
+
+for _ in range(3):
+    with storage.lock("m", sys.argv[1]), storage.alone(), storage.alone():
+        began = time.time()
+        time.sleep(0.2)
+        print(began, time.time())
+"""
+
+
+def test_times_are_taken_by_one_process_at_a_time(tmp_path):
+    env = {**os.environ, "INTERNALS_CACHE": str(tmp_path)}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", TIMES, f"key-{i}"], env=env, stdout=subprocess.PIPE, text=True
+        )
+        for i in range(3)
+    ]
+    spans = [line.split() for p in running for line in p.communicate(timeout=60)[0].splitlines()]
+    spans = sorted((float(a), float(b)) for a, b in spans)
+    assert len(spans) == 9
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+
+
+def test_who_waits_long_is_told_and_goes_on_in_the_end(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(storage.paths, "CACHE", tmp_path)
+    monkeypatch.setattr(storage, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(storage, "_WAIT_S", 0.1)
+    (tmp_path / "locks").mkdir()
+    with (tmp_path / "locks" / "key.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with storage.lock("the measurement", "key"):
+            pass
+    assert "Another process is measuring the measurement" in capsys.readouterr().err
 
 
 def test_a_missing_input_file_is_one_sentence(lab):

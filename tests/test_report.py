@@ -118,7 +118,7 @@ def test_a_stopped_report_leaves_the_former_one_and_what_was_measured(tmp_path, 
     assert page.read_text() == "the former report"
     assert leftovers(book) == []
     assert not is_alive(int(kernel.read_text()))
-    assert len(list(book.cache.glob("measurements/*/*/output.pkl"))) == 1
+    assert len(list(book.cache.glob("measurements/*/*.pkl"))) == 1
 
 
 def test_a_closed_terminal_ends_a_command_too_unless_it_is_ignored():

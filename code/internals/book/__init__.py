@@ -22,7 +22,6 @@ from internals.book import evidence, tables, wording
 from internals.book.cells import guard_cells
 from internals.book.cited import Cited
 from internals.book.tables import Table
-from internals.cache import turns
 from internals.errors import UserError
 from internals.findings import findings_of
 
@@ -94,7 +93,6 @@ def start(chapter: str) -> Report:
 
     The model is the one named by the environment variable REPORT_MODEL, else the default.
     """
-    turns.share_during_cells()
     guard_cells()
     _set_up_display()
     _plain_strings()

@@ -11,7 +11,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -20,15 +20,13 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 import pandas as pd
 
 from internals import paths
-from internals.cache import keys, storage, turns
-from internals.cache.storage import clean, entries, trim
+from internals.cache import keys, storage
+from internals.cache.storage import trim
 from internals.errors import NotApplicable
 from internals.run import progress
 
 __all__ = [
     "Measurement",
-    "clean",
-    "entries",
     "measurement",
     "recorded",
     "trim",
@@ -81,7 +79,9 @@ class Measurement(Generic[P, R]):
         if value is not storage.MISSING:
             _record(self.name, _model_name(arguments), cached=True)
             return _given(value)
-        with storage.lock(self.name, key):
+        # Times first: who holds them and waits for an entry waits for no one who wants them.
+        turn = storage.alone() if self._timing else nullcontext()
+        with turn, storage.lock(self.name, key):
             value = storage.load(self.name, key)  # another build may have been faster
             if value is storage.MISSING:
                 return self._compute(key, arguments, args, kwargs, store=not edited)
@@ -117,8 +117,7 @@ class Measurement(Generic[P, R]):
         self, key: str, arguments: dict[str, Any], args: Any, kwargs: Any, *, store: bool
     ) -> R:
         model = _model_name(arguments)
-        turn = turns.alone() if self._timing else nullcontext()
-        with turn, progress.task(self._label(model)), _peak_memory() as peak:
+        with progress.task(self._label(model)), _peak_memory() as peak:
             began = time.perf_counter()
             value: Any
             try:
@@ -129,8 +128,7 @@ class Measurement(Generic[P, R]):
         _refuse_tensors(self.name, value)
         cost = {"seconds": round(seconds, 4), "peak_mib": round(peak[0], 1)}
         if store:
-            about = {"model": model, "parameters": _describe(arguments), "made": time.time()}
-            storage.save(self.name, key, value, {**about, **cost})
+            storage.save(self.name, key, value)
         _record(self.name, model, cached=False, **cost)
         return cast(R, _given(value))
 
@@ -203,11 +201,10 @@ def _record_path(build: Path | None = None) -> Path:
 
 def _record(name: str, model: str, *, cached: bool, **cost: float) -> None:
     path = _record_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    at = round(time.time(), 2)
-    progress.append_line(
-        path, {"measurement": name, "model": model, "cached": cached, **cost, "at": at}
-    )
+    row = {"measurement": name, "model": model, "cached": cached, **cost}
+    with suppress(OSError):  # a full disk
+        path.parent.mkdir(parents=True, exist_ok=True)
+        progress.append_line(path, {**row, "at": round(time.time(), 2)})
 
 
 @contextmanager
@@ -240,16 +237,6 @@ def _model_name(arguments: dict[str, Any]) -> str:
         if isinstance(getattr(value, "fingerprint", None), str):
             return str(getattr(value, "name", getattr(value, "spec", "")))
     return ""
-
-
-def _describe(arguments: dict[str, Any]) -> str:
-    """Parameters for people, in a list of entries."""
-    shown = [
-        f"{name}={value!r}"[:80]
-        for name, value in arguments.items()
-        if isinstance(value, bool | int | float | str | tuple | list | Path)
-    ]
-    return ", ".join(shown)
 
 
 def _refuse_tensors(name: str, value: Any) -> None:

@@ -47,7 +47,7 @@ def picture(
     if found is storage.MISSING:
         found = render(draw, *tables, mode=mode, **options)
         if not version.edited:
-            storage.save(name, key, found, {"parameters": mode})
+            storage.save(name, key, found)
     return found
 
 

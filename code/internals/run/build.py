@@ -21,7 +21,7 @@ from typing import Any
 from bookbinder.build import Built, resolve_book, write_formats
 from bookbinder.errors import BookError
 from bookbinder.folders import ROOM_BYTES, check_output, check_room, own_folder, staged
-from internals import inputs
+from internals import cache, inputs
 from internals.book import SEED
 from internals.errors import UserError
 from internals.models.load import loads, open_model
@@ -108,6 +108,7 @@ def build_report(
                 _add_records(staging, handle, found, built, clock, chapters, build)
     except BookError as error:
         raise ReportError(str(error)) from error
+    cache.trim()
     print(f"Done in {clock.seconds['whole']:.0f} s: {out / 'index.html'}", flush=True)
     return out
 
@@ -205,7 +206,6 @@ def _add_records(
     build: Path,
 ) -> None:
     """Write evidence.json and build.json beside the book."""
-    from internals import cache
     from internals.book import evidence
     from internals.run import bench
 
