@@ -106,8 +106,8 @@ def _run(module: str, *arguments: str) -> None:
 @app.command()
 def lint() -> None:
     """Check the chapters: their form, what they refer to, their cells, and all limits of length."""
-    from internals.book import lint as linter
     from internals.book import limits
+    from internals.book import lint as linter
 
     problems = [str(problem) for problem in linter.lint_book(ROOT)]
     table = limits.counts(ROOT)
