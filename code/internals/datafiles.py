@@ -200,17 +200,18 @@ def fields(
 def check_table(path: Path, columns: str) -> None:
     """Check a table: CSV, TSV, or JSON Lines whose values are all texts.
 
-    ``columns`` are their names with blanks between; ``#`` after one says that it holds numbers.
+    ``columns`` are the names of those it must have, with blanks between; ``#`` after one says that
+    it holds numbers.
 
     Raises:
-        InputError: as `read_text`; also for other columns, or a row that does not fit them.
+        InputError: as `read_text`; also for a missing column, or a row that does not fit.
     """
     names = [name.rstrip("#") for name in columns.split()]
     numbers = [name[:-1] for name in columns.split() if name.endswith("#")]
     line = 0
     for line, row in _rows(path):
-        if differing := sorted(set(row) ^ set(names)):
-            raise fault(path, line, f"the column {differing[0]!r} is missing or not known.")
+        if missing := [name for name in names if name not in row]:
+            raise fault(path, line, f"the column {missing[0]!r} is missing.")
         for name in numbers:
             if not _is_number(row[name]):
                 raise fault(path, line, f"{name} is {row[name]!r}; it must be a number.")
