@@ -57,6 +57,8 @@ TYPST_KEYS = SHARED_KEYS | {
 TOP_KEYS = SHARED_KEYS | {
     "project", "book", "format", "profile", "jupyter", "engine", "editor", "metadata-files",
     "theme", "css",
+    # no effect here: what a book's own cells may read
+    "submission",
 }  # fmt: skip
 
 FRONT_KEYS = {"title", "description", "keywords", "jupyter", "engine", "editor"}

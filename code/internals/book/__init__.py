@@ -56,6 +56,13 @@ class Report:
         """Facts about the model, ready for prose: ``{python} report.facts.n_layers``."""
         return SimpleNamespace(**{n: _text(v) for n, v in evidence.facts(self.subject).items()})
 
+    @cached_property
+    def run(self) -> Any:
+        """What this run was made with (see `internals.book.about`)."""
+        from internals.book.about import run_of
+
+        return run_of(self.subject, SEED)
+
     def findings(self, module: ModuleType) -> Any:
         """The findings of a section, by the names of their functions; also of another chapter's.
 
