@@ -35,9 +35,6 @@ __all__ = [
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_IGNORED = "progress"
-"""A parameter of this name is a callback: it cannot change the result."""
-
 
 @dataclass(frozen=True)
 class Refusal:
@@ -100,7 +97,7 @@ class Measurement(Generic[P, R]):
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        return {name: value for name, value in bound.arguments.items() if name != _IGNORED}
+        return dict(bound.arguments)
 
     def _key(self, arguments: dict[str, Any]) -> tuple[str, bool]:
         parts, edited = keys.key_parts(
@@ -167,7 +164,7 @@ def measurement(
     (followed through imports); ``version_of``, further functions, classes or modules that it
     depends on; the parameters (paths count as their content, models as their fingerprint);
     ``files`` that it reads, from the project root; versions of torch and transformers; with
-    ``timing`` also the machine. A parameter called ``progress`` does not count.
+    ``timing`` also the machine.
 
     Results are tables, frozen dataclasses, arrays, plain values or dicts of them; no tensors.
     """

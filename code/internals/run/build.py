@@ -87,7 +87,7 @@ def build_report(
     try:
         with (
             _own_folder() as build,
-            progress.ProgressMonitor(build / "progress.jsonl") as monitor,
+            progress.Monitor(build / "progress.jsonl") as monitor,
         ):
             env = _environment(spec, build) | monitor.environment
             with clock.step("execute and resolve"):
