@@ -14,7 +14,7 @@ from huggingface_hub import errors as hub
 from safetensors.torch import load_file, save_file
 
 from internals.errors import UserError
-from internals.models import load, open_model, resolve
+from internals.models import load, memory, open_model, resolve
 from internals.models.failures import (
     GatedModelError,
     IncompleteModelError,
@@ -286,27 +286,24 @@ def test_a_tokenizer_with_more_entries_than_the_embedding(folder):
 def test_not_enough_memory_is_said_before_loading(folder, monkeypatch):
     import importlib
 
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
     module = importlib.import_module("internals.models.load")
-    monkeypatch.setattr(module, "_free_bytes", lambda device: 1000)
     monkeypatch.setattr(module, "_LOADED", {})  # another test may have loaded the same weights
     sentence = r"needs about 0\.\d MiB for its weights, but only 0\.0 MiB of memory"
     assert_refused(MemoryNeededError, sentence, folder)
 
 
 def test_16_bit_weights_become_float32_where_they_fit_and_stay_where_not(folder, monkeypatch):
-    import importlib
-
-    module = importlib.import_module("internals.models.load")
     model = tf.AutoModelForCausalLM.from_pretrained(folder)
     model.to(torch.bfloat16).save_pretrained(folder)
     facts = load(str(folder)).facts
     assert (facts.dtype, facts.stored_dtype) == ("float32", "bfloat16")
     source = resolve.resolve(str(folder))
     files = resolve.weight_files(source)
-    exactly = module.needed_bytes(files)
-    assert module.needed_bytes(files, 4) == 2 * exactly
-    monkeypatch.setattr(module, "_free_bytes", lambda device: int(exactly * 1.5))
-    assert module._dtype(source, files, "cpu") == "auto"
+    exactly = memory.needed_bytes(files)
+    assert memory.needed_bytes(files, 4) == 2 * exactly
+    monkeypatch.setattr(memory, "free_bytes", lambda device: int(exactly * 1.5))
+    assert memory.choose_dtype(source.name, files, "cpu") == "auto"
 
 
 def test_the_command_line_prints_one_sentence_and_no_trace(capsys, monkeypatch):

@@ -8,6 +8,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+
+def _user_cache() -> Path:
+    """The folder of this project in the user's cache (XDG base directories)."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):  # to be ignored, says the specification
+        base = os.path.expanduser("~/.cache")
+    return Path(base) / "transformer-internals-report"
+
+
 ROOT = Path(os.environ.get("INTERNALS_ROOT", Path(__file__).resolve().parents[2]))
 """Root of the checkout: the folder of ``_quarto.yml``."""
 
@@ -19,6 +28,9 @@ MODELS = DATA / "models"
 
 CACHE = Path(os.environ.get("INTERNALS_CACHE", ROOT / ".cache"))
 """Results of measurements; deleting it costs time, never a result."""
+
+USER_MODELS = Path(os.environ.get("INTERNALS_MODELS") or _user_cache() / "models").absolute()
+"""Models that were fetched or converted, once for a user: every checkout reads them."""
 
 BUILD = Path(os.environ.get("INTERNALS_BUILD", ROOT / ".build"))
 """Intermediate files of one rendering (evidence by chapter, executed notebooks)."""

@@ -2,6 +2,7 @@
 
 Works on a Hugging Face tokenizer of any algorithm; runs no model and draws nothing.
 Token text is untrusted: `visible` makes it readable, escaping for a format is the renderer's work.
+A prompt is encoded by `prompt_ids`, never by the tokenizer alone.
 """
 
 from __future__ import annotations
@@ -9,12 +10,31 @@ from __future__ import annotations
 import functools
 import json
 import re
-import unicodedata
 from dataclasses import dataclass, field
 from typing import Any
 
-SPACE, NEWLINE, TAB, RETURN = "·", "↵", "⇥", "␍"
-"""Glyphs that stand for a space, a line break, a tab and a carriage return."""
+from internals.readable import NEWLINE, RETURN, SPACE, TAB, hex_bytes, visible
+
+__all__ = [
+    "NEWLINE",
+    "RETURN",
+    "SPACE",
+    "TAB",
+    "Piece",
+    "TokenizerFacts",
+    "byte_alphabet",
+    "description",
+    "display",
+    "doubles_space",
+    "hex_bytes",
+    "pieces",
+    "prompt_ids",
+    "start_ids",
+    "token_bytes",
+    "tokenizer_facts",
+    "visible",
+    "word_ids",
+]
 
 
 @dataclass(frozen=True)
@@ -151,6 +171,47 @@ def pieces(tokenizer: Any, text: str, *, split_special: bool = False) -> list[Pi
     ]
 
 
+def prompt_ids(tokenizer: Any, text: str) -> list[int]:
+    """Ids of a text that a model is to continue.
+
+    What the tokenizer puts in front of a text (a start token) is there; what it puts behind one
+    (``[SEP]``, an end token) is not, since the model would continue after that. Special tokens that
+    stand in the text itself are kept.
+    """
+    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    return [*_known(tokenizer).before, *ids]
+
+
+def start_ids(tokenizer: Any) -> list[int]:
+    """The ids after which a document begins, to be put before ids without special tokens.
+
+    What the tokenizer puts there itself; else ``<|endoftext|>``, which separates documents in the
+    training text of many models (the end token of a chat model ends a turn); else the end token.
+    """
+    known = _known(tokenizer)
+    if known.before:
+        return list(known.before)
+    separator = tokenizer.convert_tokens_to_ids(_SEPARATOR)
+    named = separator in known.special and separator is not None
+    if named and tokenizer.convert_ids_to_tokens(separator) == _SEPARATOR:
+        return [separator]
+    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+
+
+_SEPARATOR = "<|endoftext|>"
+
+
+def _put_before(tokenizer: Any) -> tuple[int, ...]:
+    """Measured: the ids that the tokenizer puts before a text."""
+    for text in ("a", "1", "the"):
+        bare = tokenizer(text, add_special_tokens=False)["input_ids"]
+        whole = tokenizer(text)["input_ids"]
+        for i in range(len(whole) - len(bare) + 1):
+            if bare and whole[i : i + len(bare)] == bare:
+                return tuple(whole[:i])
+    return ()
+
+
 def word_ids(tokenizer: Any, word: str) -> list[int]:
     """Ids of a word as it stands within a sentence, with one space before it.
 
@@ -172,6 +233,9 @@ def doubles_space(tokenizer: Any) -> bool:
 def _same_with_space(tokenizer: Any) -> bool:
     bare, spaced = (tokenizer(t, add_special_tokens=False)["input_ids"] for t in ("a", " a"))
     return bool(bare == spaced)
+
+
+_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 @functools.cache
@@ -209,7 +273,7 @@ def _bytes(tokenizer: Any, token_id: int, known: _Known) -> bytes:
         if all(c in alphabet for c in token):
             return bytes(alphabet[c] for c in token)
         return token.encode()  # an added token is stored as plain text
-    if facts.byte_fallback and (byte := re.fullmatch(r"<0x([0-9A-Fa-f]{2})>", token)):
+    if facts.byte_fallback and (byte := _BYTE.fullmatch(token)):
         return bytes([int(byte[1], 16)])
     if facts.algorithm == "WordPiece":
         return token.removeprefix("##").encode()
@@ -224,6 +288,8 @@ class _Known:
     """Held, so that no other object can take its id."""
     facts: TokenizerFacts
     special: frozenset[int]
+    before: tuple[int, ...]
+    """Ids that are put before a text."""
     raw: dict[int, bytes] = field(default_factory=dict)
     words: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
@@ -234,9 +300,16 @@ _KNOWN: dict[int, _Known] = {}
 def _known(tokenizer: Any) -> _Known:
     held = _KNOWN.get(id(tokenizer))
     if held is None:
-        special = frozenset(tokenizer.all_special_ids)
-        held = _KNOWN[id(tokenizer)] = _Known(tokenizer, tokenizer_facts(tokenizer), special)
+        facts, before = tokenizer_facts(tokenizer), _put_before(tokenizer)
+        held = _KNOWN[id(tokenizer)] = _Known(tokenizer, facts, _special(tokenizer), before)
     return held
+
+
+def _special(tokenizer: Any) -> frozenset[int]:
+    """Special tokens with a role, and those that are only marked as special, but never bytes."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    marked = {i for i, t in added.items() if t.special and not _BYTE.fullmatch(t.content)}
+    return frozenset(tokenizer.all_special_ids) | marked
 
 
 def display(tokenizer: Any, token_id: int) -> str:
@@ -247,37 +320,3 @@ def display(tokenizer: Any, token_id: int) -> str:
     if token_id in _known(tokenizer).special:
         return str(tokenizer.convert_ids_to_tokens(token_id))
     return visible(token_bytes(tokenizer, token_id)) or "⟨no token⟩"
-
-
-def visible(raw: bytes | str) -> str:
-    """A readable form in which nothing disappears.
-
-    Blanks become glyphs, control, format and unassigned characters become ``⟨U+200D⟩``, combining
-    marks sit on a dotted circle, and bytes that form no whole character become ``⟨E4⟩``.
-    """
-    if isinstance(raw, str):
-        return "".join(_visible_character(c) for c in raw)
-    shown = raw.decode("utf-8", errors="surrogateescape")
-    return "".join(
-        f"⟨{ord(c) - 0xDC00:02X}⟩" if 0xDC80 <= ord(c) <= 0xDCFF else _visible_character(c)
-        for c in shown
-    )
-
-
-_GLYPHS = {" ": SPACE, "\n": NEWLINE, "\t": TAB, "\r": RETURN}
-
-
-def _visible_character(character: str) -> str:
-    if character in _GLYPHS:
-        return _GLYPHS[character]
-    category = unicodedata.category(character)
-    if category in {"Mn", "Me"}:
-        return "\u25cc" + character
-    if category.startswith(("C", "Z")):
-        return f"⟨U+{ord(character):04X}⟩"
-    return character
-
-
-def hex_bytes(raw: bytes) -> str:
-    """Bytes as ``e4 b8 ad``."""
-    return raw.hex(" ")

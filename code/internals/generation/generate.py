@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from internals.errors import UserError
 from internals.generation.sampling import Sampler
+from internals.models import families
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -149,8 +150,7 @@ def check_length(model: Any, prompts: Sequence[Sequence[int]], n_new: int) -> No
 
 def context_length(model: Any) -> int | None:
     """Most tokens that the model can look at; None if its config does not say."""
-    config = getattr(model.config, "text_config", None) or model.config
-    return getattr(config, "max_position_embeddings", None)
+    return families.context_length(model)
 
 
 def _steps(

@@ -12,6 +12,10 @@ from typing import Any
 import yaml
 
 from internals.models import families
+from internals.models.convert import ORIGIN
+
+UNSTATED_CONTEXT = 2048
+"""Tokens of context where a model states none, or a number that cannot be meant."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,12 @@ class ModelFacts:
     """Commit on the Hub; None for local folders."""
     licence: str | None
     """From the model card's front matter."""
+    original_name: str | None
+    """What a GGUF file calls the model; None for other folders."""
+    original_file: str | None
+    """Name of the GGUF file; None for other folders."""
+    quantisation: str | None
+    """Types of the file's tensors with their shares: ``Q4_1 (79 %), Q8_0 (21 %)``."""
     family: str
     """``GPT-2``, ``Llama`` …"""
     model_type: str
@@ -38,6 +48,7 @@ class ModelFacts:
     d_embedding: int
     """Width of the embedding table; differs from ``d_model`` in some OPT models."""
     context_length: int
+    """Tokens; of a table of positions where there is one, else as the configuration says."""
     sliding_window: int | None
     vocab_size_tokenizer: int
     vocab_size_embedding: int
@@ -64,6 +75,11 @@ class ModelFacts:
     """``none`` (no BOS token), ``not added`` or ``added``."""
     bos_id: int | None
     eos_id: int | None
+    """The tokenizer's; else the first that the configuration names, which may name several."""
+    chat_template: bool
+    """Whether a form for chats comes with the tokenizer; it is never applied here."""
+    shipped_settings: str | None
+    """Settings for `generate` that came with the model and were taken off."""
     n_parameters: int
     weight_bytes: int
     """Bytes in memory, shared tensors once."""
@@ -95,6 +111,7 @@ def read_facts(
     folder: Path,
     revision: str | None,
     stored_dtype: str,
+    shipped_settings: str | None = None,
 ) -> ModelFacts:
     """All facts about a loaded model."""
     config = model.config
@@ -102,12 +119,16 @@ def read_facts(
     norms = list(families.all_norms(model).values())
     heads = int(config.num_attention_heads)
     embedding = families.embedding(model).weight
+    origin = read_origin(folder)
     return ModelFacts(
         name=name,
         spec=spec,
         fingerprint=fingerprint,
         revision=revision,
         licence=read_licence(folder),
+        original_name=origin.get("name"),
+        original_file=origin.get("file"),
+        quantisation=origin.get("quantisation"),
         family=family.title,
         model_type=config.model_type,
         n_layers=len(families.blocks(model)),
@@ -117,7 +138,7 @@ def read_facts(
         d_head=int(getattr(config, "head_dim", None) or config.hidden_size // heads),
         d_mlp=_mlp_width(model),
         d_embedding=int(embedding.shape[1]),
-        context_length=int(config.max_position_embeddings),
+        context_length=families.context_length(model) or UNSTATED_CONTEXT,
         sliding_window=_sliding_window(config),
         vocab_size_tokenizer=len(tokenizer),
         vocab_size_embedding=int(embedding.shape[0]),
@@ -136,7 +157,9 @@ def read_facts(
         logit_softcap=getattr(config, "final_logit_softcapping", None),
         bos_behaviour=bos_behaviour(tokenizer),
         bos_id=tokenizer.bos_token_id,
-        eos_id=tokenizer.eos_token_id,
+        eos_id=end_id(model, tokenizer),
+        chat_template=bool(getattr(tokenizer, "chat_template", None)),
+        shipped_settings=shipped_settings,
         n_parameters=sum(p.numel() for p in unique_parameters(model)),
         weight_bytes=sum(p.numel() * p.element_size() for p in unique_parameters(model)),
         dtype=str(model.dtype).removeprefix("torch."),
@@ -214,6 +237,29 @@ def bos_behaviour(tokenizer: Any) -> str:
         return "none"
     ids = tokenizer("a")["input_ids"]
     return "added" if ids and ids[0] == tokenizer.bos_token_id else "not added"
+
+
+def end_id(model: Any, tokenizer: Any) -> int | None:
+    """The token that ends a text: the tokenizer's, else the first that the model names."""
+    if tokenizer.eos_token_id is not None:
+        return int(tokenizer.eos_token_id)
+    for place in (model.generation_config, model.config):
+        named = getattr(place, "eos_token_id", None)
+        first = named[0] if isinstance(named, list | tuple) and named else named
+        if isinstance(first, int):
+            return first
+    return None
+
+
+def read_origin(folder: Path) -> dict[str, str]:
+    """What a folder that was converted from a GGUF file says of that file; empty for others."""
+    import json
+
+    try:
+        content = json.loads((folder / ORIGIN).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(k): str(v) for k, v in content.items()} if isinstance(content, dict) else {}
 
 
 def read_licence(folder: Path) -> str | None:

@@ -31,3 +31,11 @@ class UnsupportedModelError(ModelError):
 
 class MemoryNeededError(ModelError):
     """The model does not fit into the memory that is free."""
+
+
+class FetchError(ModelError):
+    """A model that the project takes from the Python package index cannot be had."""
+
+
+class StorageError(ModelError):
+    """The folder for fetched and converted models is full or cannot be written."""

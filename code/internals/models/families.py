@@ -203,6 +203,23 @@ def position_embedding(model: Any) -> Module | None:
     return None if name is None else get(body(model), name)
 
 
+LONGEST_CONTEXT = 2**24
+"""Tokens; more than any model has, so a configuration that states more states nothing."""
+
+
+def context_length(model: Any) -> int | None:
+    """Most tokens that a model can look at; None where its configuration states no such number.
+
+    A table of learned positions has a row for each, whatever the configuration says.
+    """
+    table: Any = position_embedding(model) if model.config.model_type in FAMILIES else None
+    if table is not None:
+        return int(table.weight.shape[0]) - int(getattr(table, "offset", 0))
+    config = getattr(model.config, "text_config", None) or model.config
+    stated = getattr(config, "max_position_embeddings", None)
+    return stated if isinstance(stated, int) and 0 < stated <= LONGEST_CONTEXT else None
+
+
 def placement(model: Any) -> str:
     """Where the norms stand: ``pre``, ``post``, ``pre+post`` or ``parallel``."""
     config = model.config

@@ -15,6 +15,7 @@ from internals.paths import CACHE
 
 _COUNTED = (".safetensors", ".model")
 _NAMED = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}
+_NAMED |= {"origin.json"}  # of a converted GGUF file: its facts belong to the folder
 _NAMED |= {"special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt"}
 
 
@@ -27,6 +28,14 @@ def fingerprint(folder: Path) -> str:
             total.update(f"{file.name}:{known.hash_of(file)}\n".encode())
     known.keep()
     return total.hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of one file in hexadecimal digits, remembered as those of model files are."""
+    known = _Known()
+    digest = known.hash_of(path)
+    known.keep()
+    return digest
 
 
 class _Known:

