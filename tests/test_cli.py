@@ -6,10 +6,13 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
+from internals.errors import UserError
 from internals.paths import ROOT
+from tiny_book import TinyBook
 
 VERBS = (
     *("report", "inspect", "test", "check", "lint", "check-book"),
@@ -132,18 +135,28 @@ def test_a_bench_is_printed_with_what_it_may_cost(capsys, monkeypatch):
 
     monkeypatch.setenv("COLUMNS", "120")
     chapters = {"report/a.qmd": 4.2}
-    cost = (10.0, 100.0, *bench.BUDGETS["cold"])
-    runs = [bench.Run("x, nothing cached", *cost, chapters, {"x": 1})]
-    bench._show(runs, [])
+    runs = [bench.Run(*part, 10.0, 100.0, chapters, {part[0]: 1}) for part in bench.PLAN]
+    bench.show(runs)
     shown = capsys.readouterr().out
-    assert "Seconds by chapter" in shown
+    for model, cache, most in bench.PLAN:
+        assert re.search(rf"{model} +│ {cache} +│ +10\.0 +│ +{most:.0f} ", shown), shown
     assert "4.2" in shown
-    assert "10.0" in shown
-    assert f"{bench.BUDGETS['cold'][0]:.0f}" in shown
-    assert "1 × x" in shown
-    assert runs[0].within
-    assert not bench.Run("x", *cost, chapters, {"x": 2}).within, "loaded twice"
-    assert not bench.Run("x", 1e6, 100.0, *bench.BUDGETS["cold"]).within
+    assert "1 × smollm2" in shown
+    first = runs[0]
+    assert first.within
+    assert not replace(first, loads={"x": 2}).within, "loaded twice"
+    assert not replace(first, seconds=first.most_seconds + 1).within
+    assert not replace(first, peak_mib=bench.MOST_MIB + 1).within
+
+
+def test_a_report_is_timed_in_folders_of_its_own_with_what_it_records(tmp_path, monkeypatch):
+    from internals.run import bench
+
+    book = TinyBook(tmp_path, "1 / 0")
+    monkeypatch.setenv("INTERNALS_ROOT", str(book.root))
+    monkeypatch.setenv("QUARTO", "skip")
+    with pytest.raises(UserError, match=r"report about fable-gpt2 failed[^$]*ZeroDivisionError"):
+        bench.timed("fable-gpt2", "cold", 180.0, tmp_path)
 
 
 def test_make_help_lists_every_target():

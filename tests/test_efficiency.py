@@ -605,28 +605,3 @@ def test_looking_inside_is_timed_against_a_bare_pass(handle):
     assert table["what"].tolist() == ["bare pass", "hidden states", "attention weights"]
     assert table["ratio"].iloc[0] == 1
     assert handle.loaded().model.config._attn_implementation == before
-
-
-def test_the_bench_of_generation_names_every_rival(tiny_folder, monkeypatch):
-    from internals.measure.generation import clock as clock_module
-    from internals.run import bench
-
-    monkeypatch.setattr(
-        clock_module.interleaved,
-        "__kwdefaults__",
-        {"repeats": 2, "warm_up": 1, "clock": clock_module.time.perf_counter},
-    )
-    rows = bench.bench_generation(str(tiny_folder("llama")))
-    names = " ".join(row["what"] for row in rows)
-    for part in (
-        *("own loop, cache, batch 1,", "own loop, cache, batch 16", "own loop, no cache"),
-        *("generate(), batch 1,", "generate(), batch 16", "limit", "hidden states"),
-        *("attention weights", "bare pass"),
-    ):
-        assert part in names
-    assert all(row["low"] <= row["median"] <= row["high"] for row in rows)
-    made = next(row for row in rows if "own loop, cache, batch 16" in row["what"])
-    assert made["tokens_per_second"] == pytest.approx(1000 / made["median"])
-    found = bench.ratios(rows)
-    assert set(bench.GOALS) <= set(found)
-    assert all(value > 0 for value in found.values())

@@ -166,15 +166,11 @@ def train(
 
 
 @app.command()
-def bench(
-    model: ModelSpec = DEFAULT_MODEL,
-    repeats: Annotated[int, typer.Option(help="Warm runs.")] = 3,
-    large: Annotated[bool, typer.Option(help="Also a random GPT-2 of 124M parameters.")] = False,
-) -> None:
-    """Time a cold and a warm report and print a table; the next build.json keeps it."""
-    from internals.run.bench import bench_report
+def bench() -> None:
+    """Time whole reports about both standard models; the next build.json keeps the table."""
+    from internals.run.bench import bench_reports
 
-    bench_report(model, repeats=repeats, large=large)
+    bench_reports()
 
 
 @app.command()
