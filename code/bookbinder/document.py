@@ -179,15 +179,16 @@ def _chapter(
     """Split off the title; everything else stays to be numbered."""
     path = chapter.source.path
     front = chapter.source.front
-    unnumbered = False
     first = next((i for i, b in enumerate(blocks) if b["t"] == "Header"), None)
+    header: Node = ast.div([])
+    titled = True
     if first is not None and blocks[first]["c"][0] == 1:
         header = blocks.pop(first)
         title = header["c"][2]
-        anchor = ast.ident_of(header)
-        unnumbered = ast.has_class(header, "unnumbered")
     elif "title" in front:
-        title, anchor = ast.text(str(front["title"])), ""
+        title = ast.text(str(front["title"]))
+    elif entry.kind == "index":
+        title, titled = ast.text(entry.title or "Home"), False
     else:
         raise BookError("a chapter needs a title (“# Title” or “title:”).", path, 1)
     text = ast.to_text(title)
@@ -195,15 +196,17 @@ def _chapter(
         path=path,
         href=stem(path) + ".html",
         kind=entry.kind,
-        number="" if not unnumbered and entry.kind != "index" else None,
+        number=None if ast.has_class(header, "unnumbered") or entry.kind == "index" else "",
         part=part,
         title=tuple(title),
         title_text=text,
-        anchor=anchor or re.sub(r"\W+", "-", text.lower()).strip("-"),
+        anchor=ast.ident_of(header) or re.sub(r"\W+", "-", text.lower()).strip("-"),
         description=None,
         blocks=tuple(blocks),
         results=chapter.results,
         front=front,
+        keywords=ast.get(header, "keywords") or "",
+        titled=titled,
     )
 
 

@@ -30,7 +30,7 @@ class Entry:
     kind: str
     """``index`` (home page), ``chapter``, ``appendix`` or ``part``."""
     title: str | None = None
-    """Of a part without a page."""
+    """Of a part without a page; of a chapter the words that the list of chapters shows."""
     children: tuple[Entry, ...] = ()
 
 
@@ -187,6 +187,10 @@ class Chapter:
     """Body without the level-1 heading, in the vocabulary of BOOKBINDER.md."""
     results: tuple[CellResult, ...]
     front: Mapping[str, Any]
+    keywords: str = ""
+    """Other words under which the chapter is looked for."""
+    titled: bool = True
+    """Whether the source gives a title; without one, the home page has the book's."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-PROJECT_KEYS = {"type", "output-dir", "render", "execute-dir", "resources", "preview", "title"}
+PROJECT_KEYS = {"type", "output-dir", "render", "execute-dir", "resources", "preview", "title",
+    # no effect here: it is Quarto that runs them
+    "pre-render", "post-render",
+}  # fmt: skip
 
 BOOK_KEYS = {
     "title", "subtitle", "author", "date", "date-format", "description", "chapters", "appendices",
@@ -51,7 +54,7 @@ TYPST_KEYS = SHARED_KEYS | {
     # no effect here: the book has one template of its own
     "margin", "mainfont", "monofont", "mathfont", "sansfont", "fontsize", "section-numbering",
     "keep-typ", "font-paths", "include-in-header", "linestretch", "pdf-standard", "linkcolor",
-    "citecolor", "codefont", "page-numbering", "margin-geometry",
+    "citecolor", "codefont", "template-partials", "citeproc", "page-numbering", "margin-geometry",
 }  # fmt: skip
 
 TOP_KEYS = SHARED_KEYS | {
@@ -61,7 +64,7 @@ TOP_KEYS = SHARED_KEYS | {
     "submission",
 }  # fmt: skip
 
-FRONT_KEYS = {"title", "description", "keywords", "jupyter", "engine", "editor"}
+FRONT_KEYS = {"title", "description", "jupyter", "engine", "editor"}
 """A chapter's own front matter; everything else is a setting of the whole book."""
 
 CROSSREF_KEYS: set[str] = set()

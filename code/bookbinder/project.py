@@ -162,7 +162,9 @@ def _entries(items: Any, kind: str) -> list[Entry]:
             )
         elif isinstance(item, Mapping) and ("file" in item or "href" in item):
             yamlio.check_keys(item, {"file", "href", "text"}, "in a chapter", CONFIG, {})
-            result.append(Entry(str(item.get("file") or item.get("href")), kind))
+            path = str(item.get("file") or item.get("href"))
+            role = "index" if path.startswith("index.") else kind
+            result.append(Entry(path, role, _text(item.get("text"))))
         else:
             raise BookError(f"the chapter entry {item!r} is neither a file nor a part.", CONFIG)
     return result

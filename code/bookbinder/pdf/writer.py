@@ -30,8 +30,8 @@ class Writer(InlineWriter):
         super().__init__(Anchors(book.chapters))
         self.book = book
         self._level = 1
-        self._last = ""
-        """The last figure of the chapter."""
+        self._floating: set[str] = set()
+        """Figures of the chapter that may move to the foot of a page."""
 
     # --- chapters ---------------------------------------------------------------------------
 
@@ -50,9 +50,7 @@ class Writer(InlineWriter):
         self.anchors.enter(chapter)
         in_part = chapter.part is not None and chapter.kind != "part"
         self._level = 2 if in_part else 1
-        floats = [n for n in ast.descend(list(chapter.blocks)) if ast.is_div(n, "bb-float")]
-        figures = [ast.ident_of(n) for n in floats if ast.get(n, "kind") == "fig"]
-        self._last = figures[-1] if figures else ""
+        self._floating = _floating(chapter)
         rank = _RANKS.get(chapter.kind, "chapter")
         label = self.anchors.define(chapter.anchor)
         number = chapter.number or ""
@@ -218,9 +216,30 @@ class Writer(InlineWriter):
     ) -> list[Node]:
         number = ast.get(node, "number") or ""
         name = (ast.get(node, "label") or "").removesuffix(number).strip(" \u00a0")
-        options = markup.arguments({"top": top, "last": ast.ident_of(node) == self._last})
+        options = markup.arguments({"top": top, "floating": ast.ident_of(node) in self._floating})
         start = markup.opening("bb-float", kind, name, number)
         return self._titled(start, caption, body, f", {options}")
+
+
+_PAGE = 4000
+"""Characters of text that fill a page."""
+
+
+def _floating(chapter: Chapter) -> set[str]:
+    """Figures that may move: none of the first page of a chapter, which Typst would leave behind on
+    the page before where the chapter moves to a new one, and not the last, which would stand in the
+    next chapter."""
+    found: list[str] = []
+    length = 0
+    for node in ast.descend(list(chapter.blocks)):
+        if node["t"] == "Str":
+            length += len(node["c"]) + 1
+        elif node["t"] == "CodeBlock":
+            length += 90 * (node["c"][1].count("\n") + 1)
+        elif ast.is_div(node, "bb-float") and ast.get(node, "kind") == "fig":
+            found += [ast.ident_of(node)] if length > _PAGE else []
+            length += _PAGE // 4
+    return set(found[:-1])
 
 
 _Method = Callable[[Writer, Node], list[Node]]

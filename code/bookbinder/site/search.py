@@ -41,7 +41,7 @@ def write_index(book: Book, bodies: Sequence[str], folder: Path) -> None:
 def _sections(chapter: Chapter, body: str) -> Iterator[tuple[str, str, str, str]]:
     """Id, keywords (other words under which it is looked for), title and text of each section."""
     start, *rest = _HEADING.split(body)
-    yield "", " ".join(map(str, chapter.front.get("keywords") or [])), "", start
+    yield "", chapter.keywords, "", start
     for at in range(0, len(rest), 5):
         before, name, after, title, text = rest[at : at + 5]
         found = _KEYWORDS.search(before + after)

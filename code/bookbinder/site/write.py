@@ -61,7 +61,7 @@ def write_site(book: Book, out: Path) -> dict[str, Any]:
             template.render(
                 book=book.project,
                 chapter=chapter,
-                title=titles[number],
+                title=titles[number] if chapter.titled else html.escape(book.project.title),
                 body=text,
                 root=root,
                 sidebar=_sidebar(book, chapter, titles),
@@ -148,7 +148,8 @@ def _sidebar(book: Book, current: Chapter, titles: Sequence[str]) -> list[_Line]
                 chapter, title = names[entry.path]
                 href = relative(current.href, chapter.href)
                 number = chapter.number or ""
-                found.append(_Line(href, number, title, chapter.path == current.path, depth))
+                here = chapter.path == current.path
+                found.append(_Line(href, number, entry.title or title, here, depth))
             else:
                 found.append(_Line(None, "", entry.title or "", False, depth))
             found += lines(entry.children, depth + 1)
