@@ -1,65 +1,19 @@
-"""The small fixed inputs in `data/` that a user may edit: what they hold, and whether it is right.
+"""The prompts in `data/`, which a user may edit: what they hold, and whether it is right.
 
 A wrong edit is answered by one sentence that names the file and the line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-from internals.datafiles import InputError, check_lists, check_table, fault, fields
+from internals.datafiles import InputError, fault, fields
 from internals.paths import DATA
 
-__all__ = ["InputError", "check_all", "fields"]
+__all__ = ["InputError", "fields"]
 
 PROMPTS = DATA / "prompts"
-_TABLES = {
-    "facts/architectures.csv": "name layers# kv_heads# heads# d_head# context# window "
-    "parameters_billion# source",
-    "facts/countries.csv": "code country capital continent languages currency_codes",
-    "facts/elements.csv": "atomic_number# symbol name standard_state group year_discovered",
-    "heldout/documents.jsonl": "kind source licence text",
-    "parallel/udhr.tsv": "article# language_code language script text",
-    "words/counts.csv": "word count#",
-    "words/wordsim353.tsv": "word1 word2 rating#",
-}
-"""Columns of the tables, for `check_table`."""
-
-
-def check_all(data: Path = DATA) -> None:
-    """Read every file that a user may edit, so that a fault is told before anything is measured.
-
-    Raises:
-        InputError: for the first fault; it names file and line.
-    """
-    for name, read in _readers().items():
-        read(data / name)
-
-
-def _readers() -> dict[str, Callable[[Path], Any]]:
-    """How each file is read and checked."""
-    from internals import questions
-    from internals.measure.behaviour import categories, garden_paths, minimal_pairs
-
-    return {
-        "prompts/samples.yaml": samples,
-        "prompts/next_token.yaml": prompts,
-        "prompts/changes.yaml": changes,
-        "prompts/openings.yaml": openings,
-        "questions/pairs.yaml": questions.trick_pairs,
-        "questions/embedded.yaml": questions.trick_pairs,
-        "questions/ambiguity.yaml": questions.ambiguous_words,
-        "questions/garden_paths.yaml": garden_paths.items,
-        "questions/minimal_pairs.yaml": minimal_pairs.items,
-        "words/categories.yaml": categories.words,
-        "facts/templates.yaml": check_lists,
-        "facts/world.yaml": check_lists,
-        **{name: partial(check_table, columns=names) for name, names in _TABLES.items()},
-    }
 
 
 @dataclass(frozen=True)

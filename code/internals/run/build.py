@@ -21,7 +21,7 @@ from typing import Any
 from bookbinder.build import Built, resolve_book, write_formats
 from bookbinder.errors import BookError
 from bookbinder.folders import ROOM_BYTES, check_output, check_room, own_folder, staged
-from internals import cache, inputs
+from internals import cache
 from internals.book import SEED
 from internals.errors import UserError
 from internals.models.load import loads, open_model
@@ -70,11 +70,13 @@ def build_report(
         InputError: a file in `data/` is wrong.
         ReportError: a chapter failed, or a folder cannot be used; the former report is untouched.
     """
+    from internals.run.check_inputs import check_all
+
     clock = _Clock()
     began = time.monotonic()
     quarto.checked_mode(quarto_mode)
     check_folders(out)
-    inputs.check_all()
+    check_all()
     handle = open_model(spec)
     for name in filter(None, map(str.strip, tokenizers.split(","))):
         tokenizer_file(name)  # a wrong name is told now and not after minutes
