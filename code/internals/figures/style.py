@@ -84,7 +84,8 @@ def theme(mode: Mode) -> Iterator[Ink]:
 
     global _current
     before = _current
-    with matplotlib.rc_context(_settings(mode)):
+    # Seaborn lays its grids out by itself and warns where another layout was asked for.
+    with matplotlib.rc_context(_settings(mode) | {"figure.constrained_layout.use": False}):
         _current = mode
         try:
             yield INKS[mode]
