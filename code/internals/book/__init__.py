@@ -25,9 +25,8 @@ from internals.book.tables import Table
 from internals.errors import UserError
 from internals.findings import findings_of
 
-__all__ = ["DEFAULT_MODEL", "Report", "start"]
+__all__ = ["Report", "start"]
 
-DEFAULT_MODEL = "smollm2"
 SEED = 20240
 
 
@@ -40,6 +39,8 @@ class Report:
     """`internals.models.ModelHandle`: what measurements take; cheap to hold, loads when needed."""
     found: dict[str, Cited]
     """The chapter's findings, by id; those of other chapters join when they are asked for."""
+    notice: str = ""
+    """Why the book is not about the default model, where it could not be had."""
 
     def load(self) -> tuple[Any, Any]:
         """Model and tokenizer as transformers gives them, loaded once in a process."""
@@ -100,21 +101,18 @@ def start(chapter: str) -> Report:
 
     The model is the one named by the environment variable REPORT_MODEL, else the default.
     """
+    from internals.models import open_model
+    from internals.models.fetch import chosen_subject
+
     guard_cells()
     _set_up_display()
     _plain_strings()
     _seed()
-    subject = model_of_this_run()
+    spec, notice = chosen_subject(os.environ.get("REPORT_MODEL", ""))
+    subject = open_model(spec)
     found = evidence.cited(chapter, subject)
     evidence.save(chapter, subject, found)
-    return Report(chapter, subject, found)
-
-
-def model_of_this_run() -> Any:
-    """The model that REPORT_MODEL names, else the default, found and not loaded."""
-    from internals.models import open_model
-
-    return open_model(os.environ.get("REPORT_MODEL", "").strip() or "fable-gpt2")
+    return Report(chapter, subject, found, notice or "")
 
 
 def _text(value: Any) -> str:
