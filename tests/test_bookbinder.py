@@ -471,11 +471,14 @@ def test_inline_values_of_a_paragraph_keep_their_order_and_their_form(tmp_path):
         "```{python}\nclass Bold:\n    def _repr_markdown_(self):\n        return '**bold**'\n"
         "def said(x):\n    print('noise')\n    return x\n```\n"
     )
-    prose = "A `{python} said('*a*')`, `{python} Bold()`, `{python} (1, 2)`, `{python} 'ü\\n'`.\n"
+    prose = (
+        "A `{python} said('*a*')`, `{python} Bold()`, `{python} (1, 2)`, `{python} 'ü\\n'`; "
+        '`{python} "the model\'s"`.\n'
+    )
     root = small_book(tmp_path / "book", f"# T\n\n{cell}\n{prose}")
     build_book(root, formats=("html",))
     page = next((root / "_book").rglob("one.html")).read_text("utf-8")
-    assert "<p>A *a*, <strong>bold</strong>, (1, 2), ü .</p>" in page
+    assert "<p>A *a*, <strong>bold</strong>, (1, 2), ü ; the model’s.</p>" in page
 
 
 def test_the_code_of_a_cell_never_runs_off_the_page(tmp_path):

@@ -180,8 +180,8 @@ def _inline_error(found: re.Match[str], prose: Markdown, kind: str, why: str) ->
 
 
 def escape_inline(text: str) -> str:
-    """Plain text that Markdown prints as it is."""
-    return re.sub(r"([\\`*_{}\[\]<>#|$@^~'\"])", r"\\\1", text)
+    """Plain text that Markdown prints as it is; quotation marks are curved, as in all prose."""
+    return re.sub(r"([\\`*_{}\[\]<>#|$@^~])", r"\\\1", text)
 
 
 def image_bytes(data: Mapping[str, Any], kind: str) -> bytes | None:
