@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from internals.cache import keys, sources, storage
+from internals.cache import keys, storage
 
 SCRIPT = """\
 import json, sys
@@ -108,6 +108,7 @@ def test_a_result_is_found_again_without_torch(lab):
     [
         ("measures.py", "* words", "* words * 2", 63),
         ("helper.py", "return 10", "return 11", 36),
+        ("helper.py", "return 10", "return 10  # a remark", 33),
     ],
 )
 def test_the_source_of_a_measurement_and_of_its_helpers_counts(lab, file, before, after, value):
@@ -116,19 +117,14 @@ def test_the_source_of_a_measurement_and_of_its_helpers_counts(lab, file, before
     assert lab.run() == {"value": value, "cached": False, "torch": False}
 
 
-@pytest.mark.parametrize(
-    ("file", "before", "after"),
-    [
-        ("measures.py", '"Count words"', '"Count all the words"'),
-        ("measures.py", "    return 1\n", "    return 2  # another function\n"),
-        ("helper.py", "return 10", "return 10  # a remark"),
-        ("helper.py", "def factor():", "def factor() -> int:"),
-    ],
-)
-def test_remarks_and_other_functions_do_not_count(lab, file, before, after):
-    lab.run()
-    lab.edit(file, before, after)
-    assert lab.run()["cached"] is True
+def test_a_module_that_is_edited_while_it_is_measured_is_not_stored(lab):
+    helper = lab.root / "probe" / "helper.py"
+    touch = f"import os, time; time.sleep(0.05); os.utime({str(helper)!r}); return 10"
+    lab.edit("helper.py", "return 10", touch)
+    time.sleep(0.1)
+    assert [lab.run()["cached"] for _ in range(2)] == [False, False]
+    lab.edit("helper.py", touch, "return 10")
+    assert [lab.run()["cached"] for _ in range(2)] == [False, True]
 
 
 def test_parameters_model_and_files_count(lab):
@@ -316,16 +312,6 @@ def test_equal_content_has_equal_keys(tmp_path):
 def test_what_has_no_content_is_refused():
     with pytest.raises(TypeError, match="its content cannot be told"):
         keys.canonical(object())
-
-
-def test_the_walk_follows_names_through_modules():
-    from internals.measure.architecture.components.normalisation import swap
-
-    parts = sources.version_of(swap.uncached).parts
-    assert "internals.measure.architecture.components.normalisation._change" in parts
-    assert "internals.measure.windows.windows" in parts
-    assert "internals.models.families.all_norms" in parts
-    assert not any(part.startswith("internals.figures") for part in parts)
 
 
 def test_tensors_are_refused():

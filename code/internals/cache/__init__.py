@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 import pandas as pd
 
 from internals import paths
 from internals.cache import keys, storage
+from internals.cache.modules import version_of
 from internals.cache.storage import trim
 from internals.errors import NotApplicable
 from internals.run import progress
@@ -56,7 +56,6 @@ class Measurement(Generic[P, R]):
     def __init__(
         self,
         function: Callable[P, R],
-        helpers: tuple[Any, ...],
         files: tuple[str | Path, ...],
         timing: bool,
     ) -> None:
@@ -64,14 +63,13 @@ class Measurement(Generic[P, R]):
         self.uncached = function
         """The bare function: computes always, stores never."""
         self.name = f"{function.__module__}.{function.__qualname__}".replace("<locals>.", "")
-        self._helpers = helpers
         self._files = files
         self._timing = timing
         self._signature = inspect.signature(function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         arguments = self._bind(args, kwargs)
-        key, edited = self._key(arguments)
+        key = self._key(arguments)
         value = storage.load(self.name, key)
         if value is not storage.MISSING:
             _record(self.name, _model_name(arguments), cached=True)
@@ -81,38 +79,24 @@ class Measurement(Generic[P, R]):
         with turn, storage.lock(self.name, key):
             value = storage.load(self.name, key)  # another build may have been faster
             if value is storage.MISSING:
-                return self._compute(key, arguments, args, kwargs, store=not edited)
+                return self._compute(key, arguments, args, kwargs)
         _record(self.name, _model_name(arguments), cached=True)
         return _given(value)
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """The key under which the result of this call is stored."""
-        return self._key(self._bind(args, kwargs))[0]
-
-    def is_cached(self, *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Whether the result of this call is stored."""
-        key = self.key(*args, **kwargs)
-        return storage.load(self.name, key) is not storage.MISSING
+        return self._key(self._bind(args, kwargs))
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         return dict(bound.arguments)
 
-    def _key(self, arguments: dict[str, Any]) -> tuple[str, bool]:
-        parts, edited = keys.key_parts(
-            self.uncached,
-            arguments,
-            helpers=self._helpers,
-            files=self._files,
-            timing=self._timing,
-            root=paths.ROOT,
-        )
-        return keys.digest(parts), edited
+    def _key(self, arguments: dict[str, Any]) -> str:
+        options: dict[str, Any] = {"files": self._files, "timing": self._timing}
+        return keys.digest(keys.key_parts(self.uncached, arguments, **options, root=paths.ROOT))
 
-    def _compute(
-        self, key: str, arguments: dict[str, Any], args: Any, kwargs: Any, *, store: bool
-    ) -> R:
+    def _compute(self, key: str, arguments: dict[str, Any], args: Any, kwargs: Any) -> R:
         model = _model_name(arguments)
         with progress.task(self._label(model)), _peak_memory() as peak:
             began = time.perf_counter()
@@ -124,7 +108,7 @@ class Measurement(Generic[P, R]):
             seconds = time.perf_counter() - began
         _refuse_tensors(self.name, value)
         cost = {"seconds": round(seconds, 4), "peak_mib": round(peak[0], 1)}
-        if store:
+        if not version_of(self.uncached).edited:
             storage.save(self.name, key, value)
         _record(self.name, model, cached=False, **cost)
         return cast(R, _given(value))
@@ -144,7 +128,6 @@ def measurement(function: Callable[P, R], /) -> Measurement[P, R]: ...
 @overload
 def measurement(
     *,
-    version_of: Iterable[Callable[..., Any] | ModuleType | type] = (),
     files: Iterable[str | Path] = (),
     timing: bool = False,
 ) -> Callable[[Callable[P, R]], Measurement[P, R]]: ...
@@ -154,23 +137,21 @@ def measurement(
     function: Callable[..., Any] | None = None,
     /,
     *,
-    version_of: Iterable[Callable[..., Any] | ModuleType | type] = (),
     files: Iterable[str | Path] = (),
     timing: bool = False,
 ) -> Any:
     """Store the results of a measurement ``f(model, **parameters)`` by content.
 
-    The key is made of: the source of ``f`` and of everything it names in its own package
-    (followed through imports); ``version_of``, further functions, classes or modules that it
-    depends on; the parameters (paths count as their content, models as their fingerprint);
-    ``files`` that it reads, from the project root; versions of torch and transformers; with
-    ``timing`` also the machine.
+    The key is made of: the module of ``f`` and all modules of this project that it imports,
+    directly or not (see `internals.cache.modules`); the parameters (paths count as their content,
+    models as their fingerprint); ``files`` that it reads, from the project root; versions of torch
+    and transformers; with ``timing`` also the machine.
 
     Results are tables, frozen dataclasses, arrays, plain values or dicts of them; no tensors.
     """
 
     def decorate(bare: Callable[..., Any]) -> Measurement[Any, Any]:
-        return Measurement(bare, tuple(version_of), tuple(files), timing)
+        return Measurement(bare, tuple(files), timing)
 
     return decorate if function is None else decorate(function)
 

@@ -1,7 +1,7 @@
 """The key of a measurement: content only, never names of files or times.
 
-Source of the function and its helpers, parameters, model fingerprint, content of input files,
-versions of torch and transformers; for timings also the machine.
+Source of the function's module and of all that it imports, parameters, model fingerprint, content
+of input files, versions of torch and transformers; for timings also the machine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from internals.cache.sources import version_of
+from internals.cache.modules import version_of
 from internals.errors import UserError
 from internals.run import provenance
 
@@ -148,16 +148,13 @@ def key_parts(
     function: Callable[..., Any],
     arguments: Mapping[str, Any],
     *,
-    helpers: Iterable[Any] = (),
     files: Iterable[str | Path] = (),
     timing: bool = False,
     root: Path,
-) -> tuple[dict[str, Any], bool]:
-    """Everything the result depends on, and whether the source was edited under our feet."""
-    version = version_of(function, *helpers)
-    parts = {
-        "function": f"{function.__module__}.{function.__qualname__}",
-        "source": version.digest,
+) -> dict[str, Any]:
+    """Everything the result depends on."""
+    return {
+        "source": version_of(function).digest,
         "arguments": {name: canonical(value) for name, value in arguments.items()},
         "files": files_digest(files, root),
         "libraries": library_versions(),
@@ -165,4 +162,3 @@ def key_parts(
         # A draft must never be taken for the full measurement.
         "effort": os.environ.get("REPORT_EFFORT", "").strip() or "1",
     }
-    return parts, version.edited

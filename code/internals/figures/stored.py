@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from internals.cache import keys, storage
-from internals.cache.sources import version_of
+from internals.cache.modules import version_of
 
-_PASSIVE = ("internals.cache", "internals.run.progress", "internals.paths", "internals.errors")
+_PASSIVE = ("internals.cache", "internals.run", "internals.paths", "internals.errors")
 """Modules whose text cannot change a picture."""
 
 

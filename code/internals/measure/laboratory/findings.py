@@ -39,7 +39,7 @@ INPUTS = (
 """What the laboratory and the measurements that it reuses read."""
 
 
-@measurement(version_of=THEMES, files=INPUTS)
+@measurement(files=INPUTS)
 def findings(model: ModelHandle) -> pd.DataFrame:
     """Common mistakes, each put to the model
 
