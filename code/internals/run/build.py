@@ -91,10 +91,12 @@ def build_report(
             _own_folder() as build,
             progress.Monitor(build / "progress.jsonl") as monitor,
         ):
+            assets = build / "assets"
+            assets.mkdir()
             env = _environment(spec, build) | monitor.environment
             with clock.step("execute and resolve"):
                 books, executed = resolve_book(
-                    ROOT, build / "assets", env=env, event=_say, after=[_LEDGER]
+                    ROOT, assets, env=env, event=_say, after=[_LEDGER]
                 )
             # The notebook, run again, must speak of the same model.
             extra = {**books["ipynb"].extra, "environment": _notebook_environment(spec, tokenizers)}
