@@ -15,7 +15,7 @@ from internals.paths import ROOT
 from tiny_book import TinyBook
 
 VERBS = (
-    *("report", "inspect", "test", "check", "lint", "check-book"),
+    *("report", "fetch", "inspect", "test", "check", "lint", "check-book"),
     *("train", "bench", "serve", "clean"),
 )
 
@@ -100,27 +100,6 @@ def test_the_memory_of_a_process_tree_is_counted():
     assert 80 < bench.tree_mib(grown.pid) < 300
     grown.communicate(b"\n")
     assert bench.tree_mib(grown.pid) == 0
-
-
-@pytest.mark.parametrize(
-    ("given", "environment", "model"),
-    [
-        ((), {}, "fable-gpt2"),
-        ((), {"REPORT_MODEL": "gpt2"}, "gpt2"),
-        (("MODEL=org/name",), {"REPORT_MODEL": "gpt2"}, "org/name"),
-        (("MODEL=a folder/with spaces",), {}, "a folder/with spaces"),
-    ],
-)
-def test_make_takes_the_model_from_its_variable_or_from_the_environment(given, environment, model):
-    done = subprocess.run(
-        ["make", "--dry-run", "report", *given],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert f'-m internals report "{model}"' in done.stdout
 
 
 def test_every_verb_of_the_command_line_that_make_has_is_the_same_word():

