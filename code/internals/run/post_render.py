@@ -1,0 +1,93 @@
+"""What Quarto runs after it has rendered the project (`post-render` in _quarto.yml).
+
+No page may ask the network for anything, and references of the home page, to which Quarto gives
+titles alone, get their numbers. After a render of the whole book the notebook and the records lie
+beside it, as after `make report`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+# Quarto adds these to every page with an HTML output, for widgets of Jupyter; the book has none.
+_FOREIGN = re.compile(
+    r"<script[^>]*\bsrc=\"https://cdn\.jsdelivr\.net/npm/(?:requirejs|jquery)@[^>]*></script>\s*"
+    r"|<script[^>]*>define\('jquery'.*?</script>\s*",
+    re.DOTALL,
+)
+_REFERENCE = re.compile(
+    r'(<a href="([^"#]+\.html)#?([^"]*)" class="quarto-xref">)<span>((?:(?!</a>).)*)</span></a>'
+)
+_NUMBERED = re.compile(r"(?:Chapter|Section|Appendix)\s[\dA-Z.]+")
+
+
+def main() -> None:
+    """Finish the book in Quarto's output folder."""
+    out = Path(os.environ["QUARTO_PROJECT_OUTPUT_DIR"]).resolve()
+    for page in out.rglob("*.html"):
+        text = page.read_text("utf-8")
+        if (mended := with_numbers(without_foreign_scripts(text), page)) != text:
+            page.write_text(mended, "utf-8")
+    whole = os.environ.get("QUARTO_PROJECT_RENDER_ALL") == "1"
+    if whole and "INTERNALS_BUILD" not in os.environ:  # `make report` writes its own
+        add_notebook_and_records(out)
+
+
+def without_foreign_scripts(text: str) -> str:
+    """A page without scripts of other hosts."""
+    return _FOREIGN.sub("", text)
+
+
+def with_numbers(text: str, page: Path) -> str:
+    """A page whose references to chapters and sections all have numbers."""
+
+    def numbered(found: re.Match[str]) -> str:
+        start, path, anchor, words = found.groups()
+        goal = (page.parent / path).resolve()
+        if _NUMBERED.fullmatch(words) or not goal.is_file():
+            return found[0]
+        name = _name(goal.read_text("utf-8"), anchor)
+        return f"{start}<span>{name}</span></a>" if name else found[0]
+
+    return _REFERENCE.sub(numbered, text)
+
+
+def _name(goal: str, anchor: str) -> str:
+    """What a section of a page, or the whole page, is called: ``Section 1.2``, ``Chapter 1``."""
+    if anchor:
+        found = re.search(rf'<section id="{re.escape(anchor)}"[^>]*\bdata-number="([^"]+)"', goal)
+        return f"Section {found[1]}" if found else ""
+    title = re.search(r'<h1 class="title">.*?</h1>', goal, re.DOTALL)
+    found = title and re.search(r'chapter-number">([^<]+)<|(Appendix [A-Z])', title[0])
+    return (found[2] or f"Chapter {found[1]}") if found else ""
+
+
+def add_notebook_and_records(out: Path) -> None:
+    """Write report.ipynb, evidence.json and build.json into ``out``; all is cached by now."""
+    from internals.models.fetch import chosen_subject
+    from internals.models.load import open_model
+    from internals.run import build, quarto
+
+    began = time.monotonic()
+    spec, notice = chosen_subject(os.environ.get("REPORT_MODEL", ""))
+    handle = open_model(spec)
+    with build._own_folder() as folder:
+        books, executed = build.resolved(spec, os.environ.get("REPORT_TOKENIZERS", ""), folder)
+        built = build.write_formats(books, out, ("ipynb",))
+        seconds = {"notebook and records": round(time.monotonic() - began, 2)}
+        chapters = {c.source.path: round(c.seconds, 2) for c in executed}
+        found = quarto.find()
+        build.add_records(out, handle, notice, found, built, seconds, chapters, folder)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Exception as error:
+        if os.environ.get("INTERNALS_DEBUG"):
+            raise
+        sys.exit(f"The records of the book could not be written: {error}")
