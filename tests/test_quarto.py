@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from internals.run import quarto
+from bookbinder import fonts, pandoc
+from internals.run import post_render, quarto
 
 
 def executable(folder: Path, answer: str) -> Path:
@@ -105,3 +108,63 @@ def test_quarto_prints_inline_strings_with_their_no_break_spaces(monkeypatch):
         manager.shutdown_kernel(now=True)
     assert shown == f"'{text}'"
     assert nothing == "'\u2060'", "of an empty string Quarto would print the expression"
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(("there", "code"), [(True, 0), (False, 1)])
+def test_a_missing_environment_is_told_before_quarto_renders(tmp_path, there, code):
+    python = tmp_path / "an environment" / "python"
+    if there:
+        python.parent.mkdir()
+        python.touch()
+    done = subprocess.run(
+        [pandoc.executable(), "lua", ROOT / "code/internals/run/check_environment.lua"],
+        env={"QUARTO_PYTHON": str(python)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code
+    assert ("`make env` makes it" in done.stderr) != there
+
+
+def page(folder: Path, body: str, name: str = "page.html") -> Path:
+    file = folder / name
+    file.write_text(f"<html><body>{body}</body></html>", "utf-8")
+    return file
+
+
+def test_pages_of_quarto_ask_no_other_host():
+    cdn = (
+        '<script src="https://cdn.jsdelivr.net/npm/jquery@3.5.1/dist/jquery.min.js" x="y"></script>'
+    )
+    define = "<script type=\"application/javascript\">define('jquery', [],function() {})</script>"
+    own = "<script>define(1)</script>"
+    assert post_render.without_foreign_scripts(f"a{cdn}\n{define}\n{own}b") == f"a{own}b"
+
+
+def test_references_to_which_quarto_gives_a_title_get_a_number(tmp_path):
+    page(tmp_path, '<section id="sec-a" class="level2" data-number="4.2"></section>', "four.html")
+    title = '<h1 class="title"><span id="x"><span class="chapter-number">4</span> Four</span></h1>'
+    page(tmp_path, title, "whole.html")
+    page(tmp_path, '<h1 class="title"><span id="x">Appendix B — More</span></h1>', "more.html")
+
+    def link(goal: str, words: str) -> str:
+        return f'<a href="{goal}" class="quarto-xref"><span>{words}</span></a>'
+
+    goals = ("four.html#sec-a", "whole.html", "more.html", "gone.html#sec-b")
+    text = " ".join(link(goal, "A title") for goal in goals)
+    mended = post_render.with_numbers(text, tmp_path / "index.html")
+    words = ("Section 4.2", "Chapter 4", "Appendix B", "A title")
+    assert mended == " ".join(map(link, goals, words))
+    assert post_render.with_numbers(mended, tmp_path / "index.html") == mended
+
+
+def test_the_pdf_of_quarto_takes_the_fonts_of_ours():
+    source = (ROOT / "code/bookbinder/pdf/quarto/typst-show.typ").read_text("utf-8")
+    names = source[source.index("other-scripts = (") : source.index("#let body-fonts")]
+    shared = [
+        name for name in fonts.families(mono=True) if name not in fonts.families(mono=True)[:2]
+    ]
+    assert re.findall(r'"([^"]+)"', names) == shared
