@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 from bookbinder.build import Built, resolve_book, write_formats
 from bookbinder.errors import BookError
 from bookbinder.folders import ROOM_BYTES, check_output, check_room, own_folder, staged
+from bookbinder.model import Book, ExecutedChapter
 from internals import cache
 from internals.book import SEED
 from internals.errors import UserError
@@ -96,16 +97,9 @@ def build_report(
             _own_folder() as build,
             progress.Monitor(build / "progress.jsonl") as monitor,
         ):
-            assets = build / "assets"
-            assets.mkdir()
             env = _environment(spec, build) | monitor.environment
             with clock.step("execute and resolve"):
-                books, executed = resolve_book(
-                    ROOT, assets, env=env, event=_say, after=[_LEDGER]
-                )
-            # The notebook, run again, must speak of the same model.
-            extra = {**books["ipynb"].extra, "environment": _notebook_environment(spec, tokenizers)}
-            books["ipynb"] = replace(books["ipynb"], extra=extra)
+                books, executed = resolved(spec, tokenizers, build, monitor.environment)
             with staged(out, own=BOOK) as staging:
                 formats = ("ipynb",) if found else ("html", "pdf", "ipynb")
                 built = write_formats(books, staging, formats)
@@ -114,7 +108,8 @@ def build_report(
                         _quarto(found, staging, env)
                 chapters = {c.source.path: round(c.seconds, 2) for c in executed}
                 clock.seconds["whole"] = round(time.monotonic() - began, 2)
-                _add_records(staging, handle, notice, found, built, clock, chapters, build)
+                seconds = clock.seconds
+                add_records(staging, handle, notice, found, built, seconds, chapters, build)
     except BookError as error:
         raise ReportError(str(error)) from error
     cache.trim()
@@ -134,6 +129,20 @@ def check_folders(out: Path) -> None:
         check_room(CACHE, "cache")
     except BookError as error:
         raise ReportError(str(error)) from error
+
+
+def resolved(
+    spec: str, tokenizers: str, build: Path, env: Mapping[str, str] | None = None
+) -> tuple[dict[str, Book], list[ExecutedChapter]]:
+    """The executed book for each format; ``build`` takes pictures and evidence."""
+    env = _environment(spec, build) | dict(env or {})
+    assets = build / "assets"
+    assets.mkdir(exist_ok=True)
+    books, executed = resolve_book(ROOT, assets, env=env, event=_say, after=[_LEDGER])
+    # The notebook, run again, must speak of the same model.
+    extra = {**books["ipynb"].extra, "environment": _notebook_environment(spec, tokenizers)}
+    books["ipynb"] = replace(books["ipynb"], extra=extra)
+    return books, executed
 
 
 def _environment(spec: str, build: Path) -> dict[str, str]:
@@ -205,13 +214,13 @@ def _quarto(found: quarto.Quarto, staging: Path, env: dict[str, str]) -> None:
         shutil.copytree(folder, staging, dirs_exist_ok=True)
 
 
-def _add_records(
+def add_records(
     staging: Path,
     handle: Any,
     notice: str | None,
     found: quarto.Quarto | None,
     built: Built,
-    clock: _Clock,
+    seconds: Mapping[str, float],
     chapters: dict[str, float],
     build: Path,
 ) -> None:
@@ -234,7 +243,7 @@ def _add_records(
         "commit": provenance.commit(),
         "libraries": provenance.library_versions(),
         "machine": provenance.machine(),
-        "seconds": {**clock.seconds, **built.seconds},
+        "seconds": {**seconds, **built.seconds},
         "chapters_seconds": chapters,
         "model_loads": loads(build),
         "measurements": json.loads(measured.to_json(orient="records")),
