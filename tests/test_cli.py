@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -70,6 +71,17 @@ def test_the_debug_switch_shows_where():
     done = run("inspect", "no/such-model", INTERNALS_DEBUG="1")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
+
+
+def test_a_full_disk_is_no_error_in_the_program(monkeypatch):
+    from internals.run import cli
+
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device", "/a/b")
+
+    monkeypatch.setattr(cli, "app", full)
+    with pytest.raises(SystemExit, match=r"^Writing /a/b failed \(No space left on device\); make"):
+        cli.main()
 
 
 def test_an_unknown_quarto_mode_is_one_sentence():

@@ -123,15 +123,40 @@ def test_a_stopped_report_leaves_the_former_one_and_what_was_measured(tmp_path, 
 
 def test_a_closed_terminal_ends_a_command_too_unless_it_is_ignored():
     code = (
-        "import signal, sys, time; from internals.run.ending import end_cleanly_on_signals as e\n"
-        "signal.signal(signal.SIGHUP, getattr(signal, sys.argv[1])); e()\n"
-        "try: signal.raise_signal(signal.SIGHUP); print('still there')\n"
+        "import signal, sys; from internals.run.ending import clean_end\n"
+        "signal.signal(signal.SIGHUP, getattr(signal, sys.argv[1]))\n"
+        "try:\n"
+        "    with clean_end(): signal.raise_signal(signal.SIGHUP); print('still there')\n"
         "finally: print('clean')"
     )
     for handler, said, status in (("SIG_DFL", "clean", 129), ("SIG_IGN", "still there\nclean", 0)):
         command = [sys.executable, "-c", code, handler]
         done = subprocess.run(command, capture_output=True, text=True)
         assert (done.stdout.strip(), done.returncode) == (said, status)
+
+
+DEAF = """\
+import signal, subprocess, sys
+from internals.run import ending
+
+ending._PATIENCE_S = 0.3
+former = signal.getsignal(signal.SIGTERM)
+deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=1); time.sleep(60)"
+child = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE)
+child.stdout.readline()
+try:
+    with ending.clean_end():
+        signal.raise_signal(signal.SIGTERM)
+except SystemExit as left:
+    print(left.code, child.pid, signal.getsignal(signal.SIGTERM) == former)
+"""
+
+
+def test_a_child_that_does_not_listen_is_ended_and_handlers_come_back():
+    done = subprocess.run([sys.executable, "-c", DEAF], capture_output=True, text=True)
+    code, pid, restored = done.stdout.split()
+    assert (code, restored) == ("143", "True")
+    assert not is_alive(int(pid))
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.3])

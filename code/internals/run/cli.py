@@ -16,7 +16,7 @@ import typer
 
 from internals.errors import UserError
 from internals.paths import BOOK, BUILD, ROOT
-from internals.run.ending import end_cleanly_on_signals
+from internals.run.ending import clean_end
 
 app = typer.Typer(
     name="internals",
@@ -232,9 +232,9 @@ def clean(
 
 def main() -> None:
     """Run a command; a user's error is one sentence and exit code 1."""
-    end_cleanly_on_signals()
     try:
-        app()
+        with clean_end():
+            app()
     except Exception as error:
         if os.environ.get("INTERNALS_DEBUG"):
             raise

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -10,14 +12,19 @@ _PATIENCE_S = 5.0
 """What a child gets for its own clean-up."""
 
 
-def end_cleanly_on_signals() -> None:
-    """Leave by an exception at SIGINT, SIGTERM and SIGHUP, with no child left.
+@contextmanager
+def clean_end() -> Iterator[None]:
+    """Leave the block by an exception at SIGINT, SIGTERM and SIGHUP, with no child left.
 
     A signal that is ignored, as `nohup` has it, stays so.
     """
-    for number in _SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _leave)
+    heard = [n for n in _SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
+    former = {number: signal.signal(number, _leave) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
