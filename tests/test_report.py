@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bookbinder.folders import mark
+from bookbinder.folders import MARK, mark
 from internals.paths import DATA, ROOT
 from internals.run.checkbook import check_book
 from tiny_book import TinyBook, wait_for
@@ -69,6 +69,31 @@ def test_the_whole_book_is_made_about_any_family(family, tiny_folder, tmp_path):
     assert "trained this model itself" not in home
     record = json.loads((out / "build.json").read_text("utf-8"))
     assert set(record["model_loads"].values()) <= {1}, "chapters share a loaded model"
+
+
+WITHOUT_FINDINGS = """\
+from internals.book import evidence
+evidence.export = lambda model, path: path.write_text("{}")
+from internals.run.cli import main
+main()
+"""
+
+
+def test_a_report_replaces_the_former_one_and_leaves_only_its_records(tmp_path):
+    book = TinyBook(tmp_path, "print('hello')")
+    former(book)
+    (book.out / "old.html").write_text("old")
+    for _ in range(2):
+        running = book.report("-c", WITHOUT_FINDINGS)
+        output, errors = running.communicate(timeout=120)
+        assert running.returncode == 0, errors
+        names = {path.name for path in book.out.iterdir()}
+        assert {"index.html", "build.json", "evidence.json", MARK} <= names
+        assert {path.suffix for path in book.out.iterdir()} >= {".pdf", ".ipynb"}
+        assert "old.html" not in names
+        assert leftovers(book) == []
+        assert {p.name for p in book.build.iterdir()} <= {"evidence", "measurements.jsonl"}
+    assert "[1/1] index.qmd" in output
 
 
 SLEEP = "import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\ntime.sleep(90)"

@@ -27,8 +27,11 @@ class TinyBook:
         blocks = "".join(f"```{{python}}\n{cell}\n```\n\n" for cell in cells)
         (self.root / "index.qmd").write_text(f"# Home\n\n{blocks}")
 
-    def report(self, **environment: str) -> subprocess.Popen[str]:
-        """`internals report` in a process of its own, about the embedded model."""
+    def report(self, *start: str, **environment: str) -> subprocess.Popen[str]:
+        """`internals report` in a process of its own, about the embedded model.
+
+        ``start``: how Python starts the command line, by default as a user does.
+        """
         folders = {
             "INTERNALS_ROOT": self.root,
             "INTERNALS_BUILD": self.build,
@@ -37,7 +40,7 @@ class TinyBook:
         }
         kept = {name: value for name, value in os.environ.items() if name not in _NOT_SET}
         env = {**kept, "QUARTO": "skip", **{k: str(v) for k, v in folders.items()}, **environment}
-        command = [sys.executable, "-m", "internals", "report", "fable-gpt2"]
+        command = [sys.executable, *(start or ("-m", "internals")), "report", "fable-gpt2"]
         return subprocess.Popen(
             [*command, "--out", str(self.out)],
             env=env,
