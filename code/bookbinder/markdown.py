@@ -39,11 +39,11 @@ def _indent(text: str, indent: str) -> str:
     return "\n".join(indent + line if line else line for line in text.split("\n"))
 
 
-def fence(text: str, classes: str, attributes: str = "") -> str:
+def fence(text: str, classes: str) -> str:
     """A code block whose fence is longer than any run of backticks in ``text``."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     ticks = "`" * max(3, longest + 1)
-    return f"{ticks} {{{classes}{attributes}}}\n{text}\n{ticks}"
+    return f"{ticks} {{{classes}}}\n{text}\n{ticks}"
 
 
 def _cell(project: Project, result: CellResult, images: Mapping[Any, str], folder: str) -> str:
@@ -56,7 +56,7 @@ def _cell(project: Project, result: CellResult, images: Mapping[Any, str], folde
     hidden = option("include") is False
     parts = []
     if option("echo") is not False and cell.code.strip():
-        parts.append(fence(cell.code, ".python .cell-code", _fold(project, cell)))
+        parts.append(fence(cell.code, ".python .cell-code"))
     if option("output") is not False and option("output") != "false":
         parts += _outputs(cell, result, images, folder, warnings=option("warning") is not False)
     body = "\n\n".join(parts)
@@ -65,15 +65,6 @@ def _cell(project: Project, result: CellResult, images: Mapping[Any, str], folde
         f'::::: {{.cell {classes} index="{cell.index}" hidden="{str(hidden).lower()}"}}\n'
         f"{body}\n:::::\n"
     )
-
-
-def _fold(project: Project, cell: Cell) -> str:
-    fold = cell.options.get("code-fold", project.html.get("code-fold", False))
-    if fold in (False, None, "none"):
-        return ""
-    state = "open" if fold == "show" else "closed"
-    summary = str(cell.options.get("code-summary", project.html.get("code-summary", "Code")))
-    return f' fold="{state}" summary="{summary.replace(chr(34), chr(39))}"'
 
 
 def _outputs(

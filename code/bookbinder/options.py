@@ -31,7 +31,7 @@ EXECUTE_KEYS = {
 
 SHARED_KEYS = {
     "toc", "toc-depth", "number-sections", "number-depth", "lang", "bibliography", "csl",
-    "filters", "execute", "code-fold", "code-summary", "date-format",
+    "filters", "execute", "date-format",
     # no effect here: the book has one look
     "code-copy", "code-overflow", "code-tools", "code-block-bg", "code-block-border-left",
     "highlight-style", "syntax-highlighting", "toc-title", "link-citations", "fig-responsive",
@@ -72,7 +72,7 @@ CROSSREF_KEYS: set[str] = set()
 
 CELL_KEYS = {
     "label", "eval", "echo", "output", "warning", "error", "include", "renderings", "fig-cap",
-    "fig-alt", "tbl-cap", "classes", "code-fold", "code-summary",
+    "fig-alt", "tbl-cap", "classes",
 }  # fmt: skip
 
 CELL_REFUSED = {

@@ -216,8 +216,8 @@ _MONTHS = (
 def format_date(value: Any, style: Any = None) -> str | None:
     """A date as it is printed; ``today`` and ``now`` respect ``$SOURCE_DATE_EPOCH``.
 
-    Quarto's styles ``full``, ``long`` (default), ``medium``, ``short`` and ``iso`` and the patterns
-    ``YYYY MMMM MMM MM D DD`` are known; a text that is no ISO date stays as it is.
+    Quarto's styles ``long`` (default) and ``iso`` and the patterns ``YYYY MMMM MMM MM D DD`` are
+    known; a text that is no ISO date stays as it is.
     """
     if value is None:
         return None
@@ -231,16 +231,7 @@ def format_date(value: Any, style: Any = None) -> str | None:
         except ValueError:
             return string
     month = _MONTHS[day.month - 1]
-    named = {
-        "full": f"{day:%A}, {month} {day.day}, {day.year}",
-        "long": f"{month} {day.day}, {day.year}",
-        "medium": f"{month[:3]} {day.day}, {day.year}",
-        "short": f"{day.month}/{day.day}/{day:%y}",
-        "iso": day.isoformat(),
-    }
-    pattern = str(style or "long")
-    if pattern in named:
-        return named[pattern]
+    pattern = {"long": "MMMM D, YYYY", "iso": "YYYY-MM-DD"}.get(str(style or "long"), str(style))
     parts = {"YYYY": f"{day.year}", "MMMM": month, "MMM": month[:3], "MM": f"{day:%m}",
              "DD": f"{day:%d}", "D": str(day.day)}  # fmt: skip
     return re.sub("|".join(parts), lambda m: parts[m.group()], pattern)

@@ -90,18 +90,10 @@ def _header(node: Node) -> Any:
 
 
 def _code(node: Node) -> Any:
-    """A listing with a button to copy it; folded where the cell asks for it."""
-    if not ast.has_class(node, "cell-code"):
-        written = [name for name in ast.classes_of(node) if name != "text"]
-        return [raw('<div class="listing">'), node, raw("</div>")] if written else True
-    fold, summary = ast.get(node, "fold"), ast.get(node, "summary") or "Code"
-    node["c"][0][2] = [p for p in node["c"][0][2] if p[0] not in ("fold", "summary")]
-    block = [raw('<div class="listing">'), node, raw("</div>")]
-    if not fold:
-        return block
-    state = " open" if fold == "open" else ""
-    head = f'<details class="fold"{state}><summary>{html.escape(summary)}</summary>'
-    return [raw(head), *block, raw("</details>")]
+    """A listing with a button to copy it; what a cell prints has none."""
+    if all(name == "text" for name in ast.classes_of(node)):
+        return True
+    return [raw('<div class="listing">'), node, raw("</div>")]
 
 
 def _parts(node: Node) -> tuple[list[Node], list[Node]]:
