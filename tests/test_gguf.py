@@ -166,7 +166,8 @@ def test_a_hostile_length_ends_in_a_sentence(file, at, form, value):
         ({"settings": {"rope.scaling.type": "yarn"}}, r"sets llama\.rope\.scaling\.type"),
         ({"settings": {"attention.scale": 0.5}}, r"sets llama\.attention\.scale"),
         ({"settings": {"attention.value_length": 4}}, r"sets llama\.attention\.value_length"),
-        ({"extra": {"rope_freqs.weight": np.ones(4, "f4")}}, "does not read all of"),
+        ({"extra": {"rope_freqs.weight": np.ones(4, "f4")}}, r"sets rope_freqs\.weight"),
+        ({"extra": {"blk.0.attn_x.weight": np.ones(4, "f4")}}, "does not read all of"),
         ({"leave_out": "blk.1.ffn_up.weight"}, "first missing is model.layers.1.mlp.up_proj"),
         ({"pre": "whatever-new"}, "splits text in the way “whatever-new”"),
         ({"change": lambda w: w.add_uint16("split.count", 3)}, "is one of 3 parts"),
@@ -187,6 +188,26 @@ def test_what_would_become_another_model_is_refused(tmp_path, options, sentence)
 def test_a_setting_that_says_what_is_so_anyway_is_accepted(tmp_path, settings):
     gguf_small.write(tmp_path / "plain.gguf", settings=settings)
     assert open_model(str(tmp_path / "plain.gguf")).facts.d_head == 8
+
+
+@pytest.mark.parametrize("name", ["attention.head_count_kv", "block_count", "context_length"])
+def test_a_file_that_leaves_a_setting_out_is_not_completed_by_guesses(tmp_path, name):
+    gguf_small.write(tmp_path / "short.gguf", without=f"llama.{name}")
+    refused(IncompleteModelError, rf"does not say llama\.{name}", tmp_path / "short.gguf")
+
+
+def test_biases_of_queries_and_keys_are_read_and_permuted(tmp_path):
+    model = gguf_small.build("llama", attention_bias=True)
+    kept = gguf_small.write(tmp_path / "b.gguf", model=model)
+    own = dict(open_model(str(tmp_path / "b.gguf")).loaded().model.named_parameters())
+    assert any("q_proj.bias" in name for name in own)
+    assert all(torch.equal(own[name], kept[name]) for name in own)
+
+
+def test_a_folder_of_gguf_files_names_one(file):
+    refused(
+        IncompleteModelError, r"but GGUF files; give one of them, such as .*\.gguf", file.parent
+    )
 
 
 def test_another_architecture_is_refused_by_name(tmp_path):
@@ -211,6 +232,11 @@ def test_a_file_that_is_no_model_at_all(tmp_path):
 @pytest.mark.parametrize("spec", ["nowhere.gguf", "no/such/model.gguf", "./nowhere.gguf"])
 def test_a_misspelt_file_is_no_hub_id(spec):
     refused(UnknownModelError, "There is no file .*nowhere|There is no file no/such", spec)
+
+
+@pytest.mark.parametrize("spec", ["./" + 5000 * "x", "~no-such-user/x", "./a\0b"])
+def test_a_path_that_no_disk_takes_is_one_sentence(spec):
+    refused(UnknownModelError, "There is no folder", spec)
 
 
 def test_a_disk_that_is_full_is_told_before_the_work(file, monkeypatch):

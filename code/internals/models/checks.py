@@ -25,6 +25,9 @@ _TECHNICAL = (
 )
 """Beginnings of settings that do not change which token comes next."""
 
+_LONGEST = 60
+"""Characters of a setting that are kept; some are lists of hundreds of tokens."""
+
 
 def refuse_gaps(name: str, report: dict[str, Any]) -> None:
     """Missing, mismatched or left-over tensors mean that weights and configuration differ.
@@ -70,7 +73,7 @@ def take_settings_off(model: Any) -> str | None:
     """
     from transformers import GenerationConfig
 
-    shipped = model.generation_config
+    shipped = model.generation_config or GenerationConfig()
     ids = {name: getattr(shipped, name, None) for name in _IDS}
     plain = GenerationConfig(**ids)
     settings = {
@@ -79,4 +82,7 @@ def take_settings_off(model: Any) -> str | None:
         if key not in _IDS and not key.startswith(_TECHNICAL) and value != getattr(plain, key, None)
     }
     model.generation_config = plain
-    return ", ".join(f"{key} {value}" for key, value in sorted(settings.items())) or None
+    return (
+        ", ".join(f"{key} {str(value)[:_LONGEST]}" for key, value in sorted(settings.items()))
+        or None
+    )

@@ -30,7 +30,7 @@ RECIPE = 1
 ORIGIN = "origin.json"
 """In a converted folder: what the file was."""
 TYPES = {
-    **{name: name for name in ("llama", "mistral", "qwen2", "qwen3", "gemma2", "phi3", "gpt2")},
+    **{name: name for name in ("llama", "qwen2", "qwen3", "gemma2", "phi3", "gpt2")},
     "gemma3": "gemma3_text",
 }
 """Architectures that are read, with the library's name of each."""
@@ -43,8 +43,19 @@ _READ = {
 """Settings that reach the configuration for every architecture, by the library or by `_settle`."""
 _READ_FOR = {
     "gemma2": {"attention.sliding_window", "attn_logit_softcapping", "final_logit_softcapping"},
-    "gemma3": {"attention.sliding_window"},
+    "gemma3": {"attention.sliding_window", "final_logit_softcapping"},
     "phi3": {"attention.sliding_window"},
+}
+_NEEDED = (
+    *("block_count", "context_length", "embedding_length", "feed_forward_length"),
+    *("attention.head_count", "attention.head_count_kv", "attention.layer_norm_rms_epsilon"),
+)
+"""Settings in whose place the library would take those of one particular model; without the number
+of key heads it would leave the rows of queries and keys in the wrong order."""
+_NEEDED_FOR = {
+    "gpt2": (*_NEEDED[:3], "attention.head_count", "attention.layer_norm_epsilon"),
+    "gemma3": (*_NEEDED, "rope.freq_base", "attention.key_length"),
+    "gemma2": (*_NEEDED, "attention.key_length"),
 }
 _FLOAT_BYTES = 4
 _ROOM_TO_CONVERT = 1.5
@@ -148,6 +159,12 @@ def _refuse_unread(file: GgufFile) -> None:
             f"{file.path.name} holds a model of the architecture “{architecture}”; this report "
             f"reads {', '.join(sorted(TYPES))} from GGUF."
         )
+    missing = [k for k in _NEEDED_FOR.get(architecture, _NEEDED) if k not in settings]
+    if missing:
+        raise IncompleteModelError(
+            f"{file.path.name} does not say {architecture}.{missing[0]}, so it does not describe a "
+            "whole model; get it again or give the folder of the original model."
+        )
     known = _READ | _READ_FOR.get(architecture, set())
     unread = sorted(k for k in settings if k not in known and not _harmless(settings, k))
     width = settings.get("attention.key_length") or settings.get("rope.dimension_count")
@@ -155,10 +172,13 @@ def _refuse_unread(file: GgufFile) -> None:
         if settings.get(name, width) != width:
             unread.append(name)  # widths that differ
     unread += sorted(k for k in settings if k in known and isinstance(settings[k], list))
-    if unread:
+    named = [f"{architecture}.{k}" for k in unread]
+    # Frequencies that are stretched for long contexts (Llama 3.1, Phi-3 128k) lie in a tensor.
+    named += [tensor.name for tensor in file.tensors if tensor.name.startswith("rope_")]
+    if named:
         raise UnsupportedModelError(
-            f"{file.path.name} sets {architecture}.{unread[0]}, which transformers does not read "
-            "from GGUF, so it would be another model; give the folder of the original model."
+            f"{file.path.name} sets {named[0]}, which transformers does not read from GGUF, so it "
+            "would be another model; give the folder of the original model."
         )
 
 
@@ -209,7 +229,7 @@ def _settle(file: GgufFile, config: Any) -> None:
     if architecture == "gpt2":
         config.n_positions = settings["context_length"]
         config.n_inner = settings.get("feed_forward_length")
-    if architecture in {"llama", "mistral"}:
+    if architecture == "llama":
         config.attention_bias = any(t.name.endswith("attn_q.bias") for t in file.tensors)
     if architecture == "phi3":
         config.sliding_window = settings.get("attention.sliding_window") or None

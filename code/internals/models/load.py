@@ -82,12 +82,19 @@ class ModelHandle:
         if self.fingerprint not in _LOADED:
             _LOADED[self.fingerprint] = _load(self.source, self.fingerprint)
             _count(self.name)
-        return _LOADED[self.fingerprint]
+        held = _LOADED[self.fingerprint]
+        if held.spec == self.spec:
+            return held
+        # The same files under another name, which counts in this handle.
+        return replace(held, spec=self.spec, facts=self._named(held.facts))
 
     @property
     def facts(self) -> ModelFacts:
         """Facts about the model; kept on disk, so that a warm report need not load it."""
-        return _stored_facts(self)
+        return self._named(_stored_facts(self))
+
+    def _named(self, facts: ModelFacts) -> ModelFacts:
+        return replace(facts, name=self.name, spec=self.spec, revision=self.source.revision)
 
     @cached_property
     def exposure(self) -> pd.DataFrame | None:
@@ -226,8 +233,7 @@ def _stored_facts(handle: ModelHandle) -> ModelFacts:
         new = file.with_suffix(f".{os.getpid()}")
         new.write_text(json.dumps(asdict(facts)), "utf-8")
         os.replace(new, file)
-    # The same files may be found under another name: the name of this run counts.
-    return replace(facts, name=handle.name, spec=handle.spec, revision=handle.source.revision)
+    return facts
 
 
 @contextmanager

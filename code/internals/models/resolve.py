@@ -70,10 +70,10 @@ def _located(spec: str, wanted: list[str]) -> Source:
     if spec in WHEELS:
         return Source(spec, spec, fetched(spec), None)
     if _is_path(spec):
-        path = Path(spec).expanduser().resolve()
+        path = _place(spec)
         if path.is_file():
             return Source(spec, path.stem, _from_file(path), None)
-        return Source(spec, path.name, _folder(spec), None)
+        return Source(spec, path.name, path, None)
     if _HUB_ID.fullmatch(spec):
         return _from_hub(spec, wanted)
     raise UnknownModelError(
@@ -131,12 +131,16 @@ def _exists(spec: str) -> bool:
         return False
 
 
-def _folder(spec: str) -> Path:
-    folder = Path(spec).expanduser().resolve()
-    if not folder.is_dir():
-        what = "file" if spec.endswith(".gguf") else "folder"
-        raise UnknownModelError(f"There is no {what} {spec}; check the path.")
-    return folder
+def _place(spec: str) -> Path:
+    """The file or folder that a spec means."""
+    try:
+        path = Path(spec).expanduser().resolve()
+        if path.is_dir() or path.is_file():
+            return path
+    except (OSError, ValueError, RuntimeError):  # what no disk takes, or a user that is unknown
+        pass
+    what = "file" if spec.endswith(".gguf") else "folder"
+    raise UnknownModelError(f"There is no {what} {spec}; check the path.")
 
 
 def _from_hub(spec: str, wanted: list[str]) -> Source:
@@ -203,6 +207,12 @@ def read_config(source: Source) -> dict[str, object]:
     file = source.folder / "config.json"
     _refuse_adapter(source)
     if not file.exists():
+        inside = sorted(f.name for f in source.folder.glob("*.gguf"))
+        if inside:
+            raise IncompleteModelError(
+                f"{source.folder} has no config.json but GGUF files; give one of them, such as "
+                f"{source.folder / inside[0]}."
+            )
         raise IncompleteModelError(
             f"{source.folder} has no config.json, so it is no model folder; give the folder that "
             "`save_pretrained` wrote."
