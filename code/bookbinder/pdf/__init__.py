@@ -22,7 +22,7 @@ _HERE = Path(__file__).parent
 _PAPERS = {"a4": 297, "a5": 210, "us-letter": 279.4}
 """Height in mm by Typst's name."""
 _MARGINS_MM = 54
-_TEXT_WIDTHS = {"a4": 144, "a5": 82, "us-letter": 149.9}
+_TEXT_WIDTHS = {"a4": 150, "a5": 88, "us-letter": 155.9}
 _WORDS = {
     "de": {"chapter": "Kapitel", "appendix": "Anhang", "contents": "Inhalt"},
     "fr": {"chapter": "Chapitre", "appendix": "Annexe", "contents": "Table des matières"},
