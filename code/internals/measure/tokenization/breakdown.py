@@ -5,65 +5,71 @@ Answers "what does the model get to see of this text?"; says nothing about the m
 
 from __future__ import annotations
 
-import re
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from internals.inputs import Sample
-from internals.tokens import Piece, hex_bytes, pieces, visible
+from internals import inputs
+from internals.cache import measurement
+from internals.models import ModelHandle
+from internals.tokens import Piece, hex_bytes, pieces
+
+SAMPLES = inputs.PROMPTS / "samples.yaml"
 
 
-def breakdown(tokenizer: Any, samples: list[Sample]) -> pd.DataFrame:
-    """One row for each token of each sample.
+@measurement
+def sample_tokens(model: ModelHandle, samples: Path = SAMPLES) -> pd.DataFrame:
+    """Tokens of the samples
 
-    Columns: ``sample``, ``index``, ``id``, ``token`` (the vocabulary's spelling), ``shown``
-    (readable), ``decoded`` (what the tokenizer itself decodes for this id alone), ``bytes``
-    (hex), ``n_bytes``, ``pretoken`` (chunk number), ``starts_pretoken``, ``whole`` (its bytes
-    are whole characters), ``special``.
+    Columns: ``sample`` (id), ``title``, ``id``, ``shown`` (readable), ``bytes`` (hex),
+    ``starts_pretoken`` (no merge joins it to the token before), ``whole`` (its bytes are whole
+    characters).
     """
+    tokenizer = model.loaded().tokenizer
     rows = []
-    for sample in samples:
-        before = None
+    for sample in inputs.samples(samples):
+        before: int | None = -1
         for piece in pieces(tokenizer, sample.text):
             rows.append(
                 {
                     "sample": sample.id,
-                    "index": piece.index,
+                    "title": sample.title,
                     "id": piece.id,
-                    "token": piece.token,
                     "shown": piece.shown,
-                    "decoded": tokenizer.decode([piece.id]),
                     "bytes": hex_bytes(piece.raw),
-                    "n_bytes": len(piece.raw),
-                    "pretoken": -1 if piece.pretoken is None else piece.pretoken,
                     "starts_pretoken": piece.pretoken != before,
                     "whole": is_whole(piece.raw),
-                    "special": piece.special,
                 }
             )
             before = piece.pretoken
     return pd.DataFrame(rows)
 
 
-def listing(tokenizer: Any, samples: list[Sample]) -> pd.DataFrame:
-    """Four rows a sample: input, ids, pieces, and what the ids together decode to.
+@measurement
+def sample_summary(model: ModelHandle, samples: Path = SAMPLES) -> pd.DataFrame:
+    """Lengths of the samples
 
-    Columns: ``sample`` (title, in its first row only), ``stage``, ``text`` with blanks and control
-    characters made visible.
+    Columns: ``title``, ``characters``, ``bytes``, ``tokens``, ``bytes_per_token``, ``partial``
+    (tokens whose bytes are no whole character), ``returns`` (decode(encode(text)) == text).
     """
+    tokenizer = model.loaded().tokenizer
     rows = []
-    for sample in samples:
+    for sample in inputs.samples(samples):
         found = pieces(tokenizer, sample.text)
-        ids = [piece.id for piece in found]
-        decoded = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
-        rows += [
-            (sample.title, "input", visible(sample.text)),
-            ("", "ids", " ".join(map(str, ids))),
-            ("", "pieces", barred(found)),
-            ("", "decoded", visible(decoded)),
-        ]
-    return pd.DataFrame(rows, columns=["sample", "stage", "text"])
+        n_bytes = len(sample.text.encode())
+        rows.append(
+            {
+                "title": sample.title,
+                "characters": len(sample.text),
+                "bytes": n_bytes,
+                "tokens": len(found),
+                "bytes_per_token": n_bytes / max(len(found), 1),
+                "partial": sum(not is_whole(piece.raw) for piece in found),
+                "returns": decode(tokenizer, [p.id for p in found]) == sample.text,
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def barred(found: list[Piece]) -> str:
@@ -80,38 +86,6 @@ def is_whole(raw: bytes) -> bool:
     return True
 
 
-def sample_summary(tokenizer: Any, samples: list[Sample]) -> pd.DataFrame:
-    """One row for each sample: lengths, rates, and whether the text comes back from its ids.
-
-    Columns: ``sample``, ``title``, ``characters``, ``bytes``, ``words`` (runs between blanks),
-    ``tokens``, ``bytes_per_token``, ``tokens_per_word``, ``partial`` (tokens whose bytes are no
-    whole character), ``unknown`` (UNK tokens), ``returns`` (decode(encode(text)) == text).
-    """
-    table = breakdown(tokenizer, samples)
-    rows = []
-    for sample in samples:
-        part = table[table["sample"] == sample.id]
-        words = len(re.findall(r"\S+", sample.text))
-        n_bytes = len(sample.text.encode())
-        ids = part["id"].tolist()
-        rows.append(
-            {
-                "sample": sample.id,
-                "title": sample.title,
-                "characters": len(sample.text),
-                "bytes": n_bytes,
-                "words": words,
-                "tokens": len(part),
-                "bytes_per_token": n_bytes / max(len(part), 1),
-                "tokens_per_word": len(part) / max(words, 1),
-                "partial": int((~part["whole"]).sum()),
-                "unknown": ids.count(tokenizer.unk_token_id) if has_unknown(tokenizer) else 0,
-                "returns": decode(tokenizer, ids) == sample.text,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
 def has_unknown(tokenizer: Any) -> bool:
     """Whether the tokenizer has an UNK token that is not just another name of its end token."""
     unknown = tokenizer.unk_token_id
@@ -120,28 +94,4 @@ def has_unknown(tokenizer: Any) -> bool:
 
 def decode(tokenizer: Any, ids: list[int]) -> str:
     """The text of ids, with nothing tidied up."""
-    return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-
-
-def typed_special_tokens(tokenizer: Any) -> pd.DataFrame:
-    """The text of each special token typed into a prompt: as the tokenizer takes it by default,
-    and as plain text.
-
-    Columns: ``token``, ``id``, ``default_ids``, ``becomes_special`` (by default),
-    ``plain_pieces`` (readable pieces when it is split), ``n_plain``.
-    """
-    rows = []
-    for token in dict.fromkeys(tokenizer.all_special_tokens):
-        default = pieces(tokenizer, token)
-        plain = pieces(tokenizer, token, split_special=True)
-        rows.append(
-            {
-                "token": token,
-                "id": tokenizer.convert_tokens_to_ids(token),
-                "default_ids": tuple(p.id for p in default),
-                "becomes_special": any(p.special for p in default),
-                "plain_pieces": barred(plain),
-                "n_plain": len(plain),
-            }
-        )
-    return pd.DataFrame(rows)
+    return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))

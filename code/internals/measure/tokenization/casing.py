@@ -1,18 +1,25 @@
 """Case and preceding space: does "The" differ from "the", for the tokenizer and for the model?
 
-Part one is about ids (a matter of merge statistics), part two about embeddings and next-token
-distributions (a matter of what the model learned). The unit is the word.
+Ids are a matter of merge statistics; embeddings and next-token distributions of what the model has
+learned. The unit is the word.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from internals.tokens import pieces
+from internals.cache import measurement
+from internals.errors import NotApplicable
+from internals.measure import effort
+from internals.models import LoadedModel, ModelHandle
+from internals.paths import DATA
+from internals.tokens import doubles_space, pieces, prompt_ids
 
+WORDS = "data/words/counts.csv"
 FORMS: dict[str, str] = {
     "lower": "{word}",
     "capital": "{Word}",
@@ -20,167 +27,134 @@ FORMS: dict[str, str] = {
     "space capital": " {Word}",
 }
 """The 2 × 2 of case and preceding space."""
+CONTEXTS = ("He said that", "Then came", "She wrote", "They saw")
+"""Beginnings after which a word is put to compare next-token distributions."""
 
 
-def spell(form: str, word: str) -> str:
-    """``spell("space capital", "the")`` is ``" The"``."""
-    return FORMS[form].format(word=word, Word=word[:1].upper() + word[1:])
+def words(n: int) -> list[str]:
+    """The ``n`` commonest plain words of at least two letters."""
+    table = pd.read_csv(DATA / "words" / "counts.csv", keep_default_na=False)
+    return [w for w in table["word"] if re.fullmatch(r"[a-z]{2,}", w)][:n]
 
 
-def case_table(tokenizer: Any, words: list[str]) -> pd.DataFrame:
-    """The four forms of each word.
+@measurement(files=[WORDS])
+def forms(model: ModelHandle, n_words: int = 400) -> pd.DataFrame:
+    """Ids of four forms of each word
 
-    Columns: ``word``, ``form``, ``text``, ``ids`` (tuple), ``pieces``, ``single`` (one piece),
-    ``distinct`` (how many of the word's four forms have different ids).
+    Columns: ``word``, ``form``, ``ids`` (tuple), ``pieces``.
     """
+    return form_table(model.loaded().tokenizer, words(n_words))
+
+
+def form_table(tokenizer: Any, chosen: list[str]) -> pd.DataFrame:
+    """The four forms of each word (see :func:`forms`).
+
+    Raises:
+        NotApplicable: the tokenizer puts a blank before every text, so that two forms are one.
+    """
+    if doubles_space(tokenizer):
+        raise NotApplicable("its tokenizer puts a blank before every text, typed or not")
     rows = []
-    for word in words:
-        for form in FORMS:
-            text = spell(form, word)
+    for word in chosen:
+        for form, spelling in FORMS.items():
+            text = spelling.format(word=word, Word=word.capitalize())
             ids = tuple(p.id for p in pieces(tokenizer, text, split_special=True))
-            rows.append({"word": word, "form": form, "text": text, "ids": ids, "pieces": len(ids)})
-    table = pd.DataFrame(rows)
-    table["single"] = table["pieces"] == 1
-    table["distinct"] = table.groupby("word")["ids"].transform("nunique")
-    return table
+            rows.append((word, form, ids, len(ids)))
+    return pd.DataFrame(rows, columns=["word", "form", "ids", "pieces"])
 
 
-PAIRS: dict[str, tuple[str, str]] = {
-    "case": ("space lower", "space capital"),
-    "space": ("lower", "space lower"),
-    "both": ("lower", "space capital"),
-}
-"""Which two forms are compared: they differ in case, in the preceding space, or in both."""
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """``form``, ``single`` (share of words that are one token), ``pieces`` (mean)."""
+    grouped = table.assign(single=table["pieces"] == 1).groupby("form", sort=False)
+    return grouped[["single", "pieces"]].mean().reset_index()
 
 
-def embedding_pairs(embedding: np.ndarray, table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Cosine of the embeddings of two forms of a word, beside two controls.
+@measurement(files=[WORDS])
+def embeddings(model: ModelHandle, n_words: int = 1500, seed: int = 0) -> pd.DataFrame:
+    """Embeddings of a word and of its capitalised form, and controls
 
-    Only words count whose two forms are single, different tokens. Controls for each pair: the
-    first form with the second form of *another* word drawn at random, and with that of the word
-    next in frequency (``table`` lists words by frequency), so that rarity cannot explain the
-    difference (rare tokens have similar embeddings).
+    Columns: ``word``, ``own`` (cosine of both forms, a blank before each), ``random`` (with the
+    capitalised form of a word drawn at random), ``neighbour`` (with that of the word next in
+    frequency, so that rarity cannot explain the difference). Only words whose two forms are single,
+    different tokens.
 
-    Args:
-        embedding: ``(vocab, d_model)`` input embeddings.
-        table: from :func:`case_table`.
-
-    Returns:
-        columns ``pair``, ``word``, ``own``, ``random``, ``neighbour`` (cosines); one row a word.
+    Raises:
+        NotApplicable: fewer than three such words.
     """
-    rng = np.random.default_rng(seed)
-    unit = embedding / np.linalg.norm(embedding, axis=1, keepdims=True).clip(1e-12)
-    frames = []
-    for pair, (first, second) in PAIRS.items():
-        left, right, words = _single_ids(table, first, second)
-        n = len(words)
-        if n < 3:
-            continue
-        shift = rng.integers(1, n, n)  # never the word itself
-        other = right[(np.arange(n) + shift) % n]
-        beside = np.append(right[1:], right[-2])
-        frames.append(
-            pd.DataFrame(
-                {
-                    "pair": pair,
-                    "word": words,
-                    "own": (unit[left] * unit[right]).sum(1),
-                    "random": (unit[left] * unit[other]).sum(1),
-                    "neighbour": (unit[left] * unit[beside]).sum(1),
-                }
-            )
-        )
-    columns = ["pair", "word", "own", "random", "neighbour"]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+    loaded = model.loaded()
+    table = form_table(loaded.tokenizer, words(n_words))
+    single = table[table["pieces"] == 1].pivot(index="word", columns="form", values="ids")
+    pair = single.reindex(columns=["space lower", "space capital"]).dropna()
+    pair = pair.loc[[w for w in table["word"].unique() if w in pair.index]]
+    pair = pair[pair["space lower"] != pair["space capital"]]
+    if len(pair) < 3:
+        raise NotApplicable("too few words are a single token in both forms")
+    weight = loaded.model.get_input_embeddings().weight.detach().float().cpu().numpy()
+    unit = weight / np.linalg.norm(weight, axis=1, keepdims=True).clip(1e-12)
+    left, right = (unit[[ids[0] for ids in pair[form]]] for form in pair.columns)
+    n = len(pair)
+    other = (np.arange(n) + np.random.default_rng(seed).integers(1, n, n)) % n
+    beside = np.append(np.arange(1, n), n - 2)
+    return pd.DataFrame(
+        {
+            "word": pair.index,
+            "own": (left * right).sum(1),
+            "random": (left * right[other]).sum(1),
+            "neighbour": (left * right[beside]).sum(1),
+        }
+    )
 
 
-def _single_ids(
-    table: pd.DataFrame, first: str, second: str
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Ids of two forms, for the words where both are single, different tokens."""
-    wide = table[table["single"]].pivot(index="word", columns="form", values="ids")
-    order = [w for w in table["word"].drop_duplicates() if w in wide.index]
-    if not {first, second} <= set(wide.columns):
-        return np.array([], int), np.array([], int), []
-    wide = wide.loc[order, [first, second]].dropna()
-    wide = wide[wide[first] != wide[second]]
-    left = np.array([ids[0] for ids in wide[first]], int)
-    right = np.array([ids[0] for ids in wide[second]], int)
-    return left, right, list(wide.index)
+@measurement(files=[WORDS])
+def divergence(model: ModelHandle, n_words: int = 100) -> pd.DataFrame:
+    """Next-token distributions after two forms of a word
 
-
-def next_token_divergence(
-    model: Any, tokenizer: Any, words: list[str], contexts: list[str]
-) -> pd.DataFrame:
-    """How much the distribution after a word changes when only its case changes.
-
-    Each word is put after each context in lower case and capitalised; the control replaces the
-    word by the next one of the list. Kullback–Leibler divergence in bits, from the lower-case
-    form to the other one, of the next-token distributions over the whole vocabulary. Only the
-    distributions of two words are held at a time.
-
-    Returns:
-        columns ``word``, ``kl_case_bits``, ``kl_other_word_bits``: means over ``contexts``.
+    Columns: ``word``, ``case_bits`` (Kullback–Leibler divergence from the distribution after the
+    lower-case form to that after the capitalised one), ``other_word_bits`` (to that after the next
+    word of the list); means over :data:`CONTEXTS`.
     """
-    rows = []
-    base = _after(model, tokenizer, words[0], contexts)
-    for word, other in zip(words, [*words[1:], words[0]], strict=True):
-        capital = _after(model, tokenizer, word[:1].upper() + word[1:], contexts)
-        following = _after(model, tokenizer, other, contexts)
-        rows.append((word, _kl_bits(base, capital), _kl_bits(base, following)))
-        base = following
-    return pd.DataFrame(rows, columns=["word", "kl_case_bits", "kl_other_word_bits"])
+    loaded = model.loaded()
+    chosen = words(effort.units(loaded.facts, n_words, least=60))
+    after = log_probs_after(
+        loaded, [f"{c} {form}" for w in chosen for form in (w, w.capitalize()) for c in CONTEXTS]
+    )
+
+    def mean_bits(word: str, other: str) -> float:
+        pairs = [(after[f"{c} {word}"], after[f"{c} {other}"]) for c in CONTEXTS]
+        return float(np.mean([kl_bits(first, second) for first, second in pairs]))
+
+    rows = [
+        (word, mean_bits(word, word.capitalize()), mean_bits(word, other))
+        for word, other in zip(chosen, [*chosen[1:], chosen[0]], strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["word", "case_bits", "other_word_bits"])
 
 
-def pair_in_text(
-    model: Any, tokenizer: Any, beginnings: list[str], words: tuple[str, str, str]
-) -> pd.DataFrame:
-    """Next-token distributions after one word in real text, and after two others in its place.
+def kl_bits(first: np.ndarray, second: np.ndarray) -> float:
+    """Kullback–Leibler divergence in bits of two ``(vocab,)`` natural log-probabilities."""
+    return float((np.exp(first) * (first - second)).sum() / np.log(2))
 
-    Args:
-        beginnings: texts that end where the first of ``words`` stood.
-        words: the word itself, its other form, and a different word as control.
 
-    Returns:
-        ``kl_form_bits`` and ``kl_other_bits``: Kullback-Leibler divergence from the distribution
-        after the word to those after its form and after the control; one row a beginning.
+def log_probs_after(
+    loaded: LoadedModel, texts: list[str], batch: int = 64
+) -> dict[str, np.ndarray]:
+    """``(vocab,)`` natural log-probabilities of the token after each text.
+
+    Texts of one length are run together, so that nothing is padded. Of a text that is longer than
+    the context its end is read.
     """
-    rows = []
-    for start in range(0, len(beginnings), _BATCH):
-        part = beginnings[start : start + _BATCH]
-        own, form, other = (
-            next_log_probs(model, tokenizer, [f"{b} {word}" for b in part]) for word in words
-        )
-        rows += [
-            (_kl_bits(o[None], f[None]), _kl_bits(o[None], x[None]))
-            for o, f, x in zip(own, form, other, strict=True)
-        ]
-    return pd.DataFrame(rows, columns=["kl_form_bits", "kl_other_bits"])
+    import torch
 
-
-_BATCH = 16
-"""Texts whose distributions are held at once."""
-
-
-def _kl_bits(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean KL divergence in bits of rows of natural log-probabilities ``(context, vocab)``."""
-    return float((np.exp(first) * (first - second)).sum(1).mean() / np.log(2))
-
-
-def _after(model: Any, tokenizer: Any, word: str, contexts: list[str]) -> np.ndarray:
-    """Log-probabilities ``(context, vocab)`` after a word in each context."""
-    return next_log_probs(model, tokenizer, [f"{c} {word}" for c in contexts])
-
-
-def next_log_probs(model: Any, tokenizer: Any, texts: list[str]) -> np.ndarray:
-    """Natural log-probabilities ``(text, vocab)`` of the token after each text; one batch.
-
-    Of a text that is longer than the model's context the end is read.
-    """
-    from internals.generation.generate import context_length, next_logits, pad_left
-
-    room = context_length(model) or 0
-    rows = [tokenizer(text)["input_ids"][-room:] for text in texts]
-    batch = pad_left(rows, 0, model.device)
-    logits = next_logits(model, batch.ids, batch.mask, batch.positions, None)
-    return np.asarray(logits.double().log_softmax(-1).cpu().numpy())
+    room = loaded.facts.context_length
+    rows = {text: prompt_ids(loaded.tokenizer, text)[-room:] for text in texts}
+    found: dict[str, np.ndarray] = {}
+    for length in sorted({len(row) for row in rows.values()}):
+        group = [text for text, row in rows.items() if len(row) == length]
+        for start in range(0, len(group), batch):
+            part = group[start : start + batch]
+            ids = torch.tensor([rows[text] for text in part], device=loaded.model.device)
+            with torch.inference_mode():
+                logits = loaded.model(ids, use_cache=False).logits[:, -1]
+            values = logits.float().log_softmax(-1).cpu().numpy()
+            found |= dict(zip(part, values, strict=True))
+    return found

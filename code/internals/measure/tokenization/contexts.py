@@ -11,23 +11,25 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from internals import stats
-from internals.tokens import pieces
+from internals.cache import measurement
+from internals.measure.tokenization.casing import WORDS, words
+from internals.models import LoadedModel, ModelHandle
+from internals.paths import DATA
+from internals.tokens import pieces, prompt_ids
 
+SENSES = "data/words/contexts.yaml"
 FRAMES: tuple[tuple[str, str], ...] = (
     ("We saw the ", " again."),
     ("They spoke of the ", " for hours."),
-    ("Nobody liked the ", " at first."),
     ("In the morning the ", " was gone."),
     ("She looked at the ", ", then at him."),
     ("He asked about the ", "."),
     ("Was it the ", "?"),
-    ("Not the ", "!"),
     ("It was a ", " like any other."),
-    ("There is no ", " here."),
     ("Every ", " has a name."),
-    ("My old ", " came back."),
     ('He said "', '" twice.'),
     ("(", ")"),
     ("The word (", ") is short."),
@@ -36,221 +38,119 @@ FRAMES: tuple[tuple[str, str], ...] = (
     ("first line\n", " second line"),
     ("x_", "_y"),
     ("3", "3"),
-    ("the  ", "  end"),
-    ("\t", "\tend"),
 )
 """Text before and after the word; some differ only far away, some in the adjacent characters."""
 
 
-def context_ids(tokenizer: Any, words: list[str]) -> pd.DataFrame:
-    """Ids of each word in each of :data:`FRAMES`.
+@measurement(files=[WORDS])
+def ids_in_frames(model: ModelHandle, n_words: int = 40) -> pd.DataFrame:
+    """Ids of words in many contexts
 
-    Columns: ``word``, ``frame``, ``before`` and ``after`` (adjacent characters), ``ids`` (ids of
-    the tokens that overlap the word), ``clean`` (no token reaches beyond the word and one space
-    before it).
+    For each word all frames with the same adjacent characters are compared: the rule "same
+    adjacent characters, same ids" makes a prediction for each but the first.
+    Columns: ``word``, ``predictions``, ``failures``, ``distinct`` (id sequences over all frames).
     """
+    tokenizer = model.loaded().tokenizer
+    chosen = [word for word in words(600) if len(word) >= 4][:n_words]
     rows = []
-    for word in words:
-        for number, (left, right) in enumerate(FRAMES):
-            text = left + word + right
-            start, end = len(left), len(left) + len(word)
-            inside = [
-                p
-                for p in pieces(tokenizer, text, split_special=True)
-                if p.start < end and p.end > start
-            ]
-            rows.append(
-                {
-                    "word": word,
-                    "frame": number,
-                    "before": left[-1:],
-                    "after": right[:1],
-                    "ids": tuple(p.id for p in inside),
-                    "clean": all(p.start >= start - 1 and p.end <= end for p in inside),
-                }
-            )
-    return pd.DataFrame(rows)
+    for word in chosen:
+        by_neighbours: dict[tuple[str, str], list[tuple[int, ...]]] = {}
+        for left, right in FRAMES:
+            found = ids_of(tokenizer, left, word, right)
+            by_neighbours.setdefault((left[-1:], right[:1]), []).append(found)
+        groups = list(by_neighbours.values())
+        failures = sum(ids != group[0] for group in groups for ids in group[1:])
+        distinct = len({ids for group in groups for ids in group})
+        rows.append((word, len(FRAMES) - len(groups), failures, distinct))
+    return pd.DataFrame(rows, columns=["word", "predictions", "failures", "distinct"])
 
 
-def prediction_failures(table: pd.DataFrame) -> pd.DataFrame:
-    """Where the rule "same adjacent characters, same ids" fails.
-
-    For each word all pairs of frames with equal adjacent characters are compared.
-    Columns: ``word``, ``predictions``, ``failures``, ``distinct`` (different id sequences over
-    all frames).
-    """
-    rows = []
-    for word, part in table.groupby("word", sort=False):
-        groups = part.groupby(["before", "after"])["ids"]
-        predictions = int((groups.size() - 1).sum())
-        failures = int(sum((ids != ids.iloc[0]).sum() for _, ids in groups))
-        rows.append(
-            {
-                "word": word,
-                "predictions": predictions,
-                "failures": failures,
-                "distinct": part["ids"].nunique(),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-SENSES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "bank": (
-        ("They sat on the grassy river bank", "The boat was tied to the bank"),
-        ("She put her money in the bank", "He was a clerk at the bank"),
-    ),
-    "bat": (
-        ("In the dark cave hung a bat", "At night there flew a bat"),
-        ("He struck the ball with his bat", "The boy played cricket with a bat"),
-    ),
-    "lead": (
-        ("The pipe was made of lead", "It was as heavy as lead"),
-        ("The old man took the lead", "Our horse was in the lead"),
-    ),
-    "wind": (
-        ("The leaves blew in the wind", "The ship sailed before the wind"),
-        ("The clock was one he had to wind", "Every evening it was the watch she would wind"),
-    ),
-    "ring": (
-        ("On her finger she wore a gold ring", "The king gave her a ring"),
-        ("They heard the bell ring", "The telephone began to ring"),
-    ),
-    "spring": (
-        ("The flowers bloom in the spring", "After the winter comes the spring"),
-        ("They drank water from the spring", "Fresh water flowed out of the spring"),
-    ),
-    "light": (
-        ("The lamp gave a bright light", "They saw in the window a light"),
-        ("The bag was small and light", "A feather is very light"),
-    ),
-    "rock": (
-        ("The ship struck a rock", "He sat down on a big rock"),
-        ("The cradle began to rock", "The boat began to rock"),
-    ),
-    "watch": (
-        ("He looked at the time on his watch", "The old gold watch"),
-        ("The soldiers kept the night watch", "All night a guard kept watch"),
-    ),
-    "fair": (
-        ("They bought a horse at the fair", "All the village went to the fair"),
-        ("The judge was just and fair", "That is not right and not fair"),
-    ),
-}
-"""Words of two senses, each sense in two sentences that end with the word."""
-
-ONE_SENSE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "river": (
-        ("They swam across the wide river", "The boat went down the river"),
-        ("Behind the town there was a river", "The fish lived in the river"),
-    ),
-    "horse": (
-        ("He rode away on his horse", "In the stable stood a horse"),
-        ("The farmer sold his old horse", "She gave some hay to the horse"),
-    ),
-    "house": (
-        ("They built a new house", "The family lived in a small house"),
-        ("There was smoke over the house", "He went back into the house"),
-    ),
-    "mother": (
-        ("The child ran to his mother", "She lived with her old mother"),
-        ("He wrote a letter to his mother", "The lamb had lost its mother"),
-    ),
-    "water": (
-        ("They drank the cold water", "She filled the cup with water"),
-        ("The stone fell into the water", "The fish swam in the water"),
-    ),
-    "garden": (
-        ("The roses grew in the garden", "She walked in the garden"),
-        ("Behind the house was a garden", "The old man worked in his garden"),
-    ),
-    "window": (
-        ("She looked out of the window", "The bird flew in through the window"),
-        ("He closed the door and the window", "A light shone in the window"),
-    ),
-    "money": (
-        ("He had lost all his money", "They needed some more money"),
-        ("She paid him with the money", "The thief had taken the money"),
-    ),
-    "forest": (
-        ("The wolf lived in the forest", "They were lost in the forest"),
-        ("They cut wood in the forest", "A path led through the forest"),
-    ),
-    "bread": (
-        ("They ate some cheese and bread", "The baker sold fresh bread"),
-        ("She gave the poor man some bread", "The child wanted a piece of bread"),
-    ),
-}
-"""Controls: words of one sense in two arbitrary groups of sentences."""
+def ids_of(tokenizer: Any, left: str, word: str, right: str) -> tuple[int, ...]:
+    """Ids of the tokens that overlap ``word`` between two texts."""
+    start, end = len(left), len(left) + len(word)
+    found = pieces(tokenizer, left + word + right, split_special=True)
+    return tuple(p.id for p in found if p.start < end and p.end > start)
 
 
 def sense_sentences() -> pd.DataFrame:
-    """Columns: ``word``, ``kind`` (two senses or one), ``group`` (0 or 1), ``text``."""
+    """Columns: ``word``, ``kind`` (two senses or one), ``group`` (0 or 1), ``text``, which ends
+    with the word."""
+    table = yaml.safe_load((DATA / "words" / "contexts.yaml").read_text("utf-8"))
     rows = [
-        {"word": word, "kind": kind, "group": group, "text": text}
-        for kind, table in (("two senses", SENSES), ("one sense", ONE_SENSE))
-        for word, groups in table.items()
+        (word, kind.replace("_", " "), group, text)
+        for kind, entries in table.items()
+        for word, groups in entries.items()
         for group, texts in enumerate(groups)
         for text in texts
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["word", "kind", "group", "text"])
+
+
+@measurement(files=[SENSES])
+def similarity(model: ModelHandle) -> pd.DataFrame:
+    """Hidden states of a word in different sentences, layer by layer
+
+    States stand at the word's last token and are centred over all sentences at each layer first,
+    since the raw cosine of any two states is high (anisotropy; Ethayarajh 2019).
+    Columns: ``word``, ``kind``, ``layer`` (0: embedding), ``same`` (mean cosine of the word's
+    states in different sentences), ``gap`` (mean cosine within a group of sentences minus between
+    both groups).
+    """
+    sentences = sense_sentences()
+    states = last_token_states(model.loaded(), sentences["text"].tolist())
+    return context_similarity(states, sentences)
 
 
 def context_similarity(states: np.ndarray, sentences: pd.DataFrame) -> pd.DataFrame:
-    """Where context enters: similarity of one word's hidden states in different sentences.
-
-    Args:
-        states: ``(sentence, layer, d_model)`` hidden states at the word's last token; layer 0 is
-            the embedding. They are centred over all sentences at each layer first, since the
-            raw cosine of any two states is high (anisotropy; Ethayarajh 2019).
-        sentences: from :func:`sense_sentences`, in the same order.
-
-    Returns:
-        columns ``word``, ``kind``, ``layer``, ``within`` and ``between`` (mean cosine of
-        sentences of the same group and of different groups), ``gap`` = within − between,
-        ``other_words`` (mean cosine with sentences of other words: the baseline).
-    """
+    """See :func:`similarity`; ``states``: ``(sentence, layer, d_model)``."""
     centred = states - states.mean(axis=0, keepdims=True)
     unit = centred / np.linalg.norm(centred, axis=-1, keepdims=True).clip(1e-12)
     rows = []
-    words = sentences["word"].to_numpy()
-    groups = sentences["group"].to_numpy()
-    for word in dict.fromkeys(words):
-        own = np.flatnonzero(words == word)
-        others = np.flatnonzero(words != word)
-        first, second = own[groups[own] == 0], own[groups[own] == 1]
+    for word, part in sentences.groupby("word", sort=False):
+        first, second = (part.index[part["group"] == group].to_numpy() for group in (0, 1))
         for layer in range(states.shape[1]):
             x = unit[:, layer]
-            within = np.mean([_mean_pair(x[first]), _mean_pair(x[second])])
+            within = float(np.mean([_mean_pair(x[first]), _mean_pair(x[second])]))
             between = float((x[first] @ x[second].T).mean())
-            rows.append(
-                {
-                    "word": word,
-                    "kind": sentences["kind"].iloc[own[0]],
-                    "layer": layer,
-                    "within": within,
-                    "between": between,
-                    "gap": within - between,
-                    "other_words": float((x[own] @ x[others].T).mean()),
-                }
-            )
-    return pd.DataFrame(rows)
+            kind = part["kind"].iloc[0]
+            rows.append((word, kind, layer, (within + between) / 2, within - between))
+    return pd.DataFrame(rows, columns=["word", "kind", "layer", "same", "gap"])
 
 
 def by_layer(table: pd.DataFrame) -> pd.DataFrame:
-    """Means over words with bootstrap intervals, from :func:`context_similarity`.
+    """Means over words with bootstrap intervals, from :func:`similarity`.
 
-    Columns: ``kind``, ``layer``, ``what`` (``gap``; ``same word``: mean cosine of its states in
-    different sentences; ``other words``), ``value``, ``low``, ``high``.
+    Columns: ``kind``, ``layer``, ``what`` (same, gap), ``value``, ``low``, ``high``.
     """
     rows = []
-    same = table.assign(**{"same word": (table["within"] + table["between"]) / 2})
-    same = same.rename(columns={"other_words": "other words"})
-    for (kind, layer), part in same.groupby(["kind", "layer"], sort=False):
-        for what in ("gap", "same word", "other words"):
+    for (kind, layer), part in table.groupby(["kind", "layer"], sort=False):
+        for what in ("same", "gap"):
             found = stats.bootstrap_ci(part[what].to_numpy(), unit="words")
             rows.append((kind, layer, what, found.value, found.low, found.high))
     return pd.DataFrame(rows, columns=["kind", "layer", "what", "value", "low", "high"])
+
+
+def last_token_states(loaded: LoadedModel, texts: list[str]) -> np.ndarray:
+    """``(text, layer + 1, d_model)`` hidden states at the last token; layer 0 is the embedding.
+
+    A last state that is projected to another width before the head (some OPT models) is left out.
+    Of a text that is longer than the context its end is read.
+    """
+    import torch
+
+    rows = [prompt_ids(loaded.tokenizer, text)[-loaded.facts.context_length :] for text in texts]
+    found: list[np.ndarray] = [np.empty(0)] * len(rows)
+    # Texts of one length need no padding, so that each is computed as if it were alone.
+    for length in sorted(set(map(len, rows))):
+        group = [i for i, row in enumerate(rows) if len(row) == length]
+        ids = torch.tensor([rows[i] for i in group], device=loaded.model.device)
+        with torch.inference_mode():
+            out = loaded.model(ids, output_hidden_states=True, use_cache=False)
+        states = [s for s in out.hidden_states if s.shape[-1] == out.hidden_states[0].shape[-1]]
+        last = torch.stack([s[:, -1].float() for s in states], dim=1).cpu().numpy()
+        for i, state in zip(group, last, strict=True):
+            found[i] = state
+    return np.stack(found)
 
 
 def _mean_pair(x: np.ndarray) -> float:

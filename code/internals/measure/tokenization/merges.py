@@ -10,11 +10,32 @@ import itertools
 import re
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from internals import stats
-from internals.tokens import description, doubles_space, pieces, word_ids
+from internals.cache import measurement
+from internals.errors import NotApplicable
+from internals.models import ModelHandle
+from internals.tokens import description, doubles_space, pieces
+
+SHOWN = " kingdom"
+"""The word whose merges are shown, as it stands inside a sentence."""
+
+
+@measurement
+def path(model: ModelHandle, word: str = SHOWN) -> pd.DataFrame:
+    """Merges of a word, step by step
+
+    Columns: ``step``, ``rank`` (place of the rule in training; -1 for the start), ``symbols``
+    (bars between them), ``agrees`` (the path ends at the library's own tokens).
+
+    Raises:
+        NotApplicable: the tokenizer has no merges.
+    """
+    found = word_path(model.loaded().tokenizer, word)
+    if found is None:
+        raise NotApplicable("its tokenizer is not built by merges")
+    shown = found["symbols"].map(lambda symbols: " | ".join(symbols).replace("Ġ", "·"))
+    return found.assign(symbols=shown)[["step", "rank", "symbols", "agrees"]]
 
 
 def merge_ranks(tokenizer: Any) -> dict[tuple[str, str], int] | None:
@@ -60,60 +81,3 @@ def word_path(tokenizer: Any, word: str) -> pd.DataFrame | None:
     path = merge_path(symbols, ranks)
     path["agrees"] = list(path["symbols"].iloc[-1]) == tokens
     return path
-
-
-def difference_at_length(
-    rare: pd.DataFrame, common: pd.DataFrame, least: int = 5
-) -> stats.Estimate | None:
-    """Pieces of rare words less those of common words, between words of the same length.
-
-    Rare words are longer, and longer words have more pieces whatever their count. Both means are
-    taken within each length of which there are at least ``least`` words on both sides, and
-    weighted by the common words of that length; both groups are resampled over words. None where
-    no length has enough.
-
-    Args:
-        rare, common: rows of :func:`pieces_by_rarity`.
-    """
-    here, there = (t["characters"].value_counts() for t in (common, rare))
-    weights = {
-        n: int(k) for n, k in here.sort_index().items() if k >= least <= int(there.get(n, 0))
-    }
-    if not weights:
-        return None
-    rows_rare, rows_common = (
-        t.loc[t["characters"].isin(weights), ["characters", "pieces"]].to_numpy(float)
-        for t in (rare, common)
-    )
-
-    def standardised(rows: np.ndarray) -> float:
-        found = {n: rows[rows[:, 0] == n, 1] for n in weights}
-        kept = [n for n in weights if len(found[n])]
-        return float(
-            np.average([found[n].mean() for n in kept], weights=[weights[n] for n in kept])
-        )
-
-    return stats.difference(rows_rare, rows_common, standardised, unit="words")
-
-
-def pieces_by_rarity(tokenizer: Any, words: pd.DataFrame) -> pd.DataFrame:
-    """Pieces of words by how often they occur in the reference text.
-
-    Args:
-        words: columns ``word`` and ``count``.
-
-    Returns:
-        one row for each word: ``word``, ``count``, ``band`` (power of ten of the count),
-        ``pieces`` (with a leading space, as inside a sentence), ``characters``.
-    """
-    counts = [len(word_ids(tokenizer, word)) for word in words["word"]]
-    bands = words["count"].map(lambda n: len(str(int(n))) - 1)
-    return pd.DataFrame(
-        {
-            "word": words["word"].to_numpy(),
-            "count": words["count"].to_numpy(),
-            "band": bands.to_numpy(),
-            "pieces": counts,
-            "characters": words["word"].str.len().to_numpy(),
-        }
-    )

@@ -1,19 +1,26 @@
-"""Rival tokenizers trained on the same text at the same vocabulary size.
+"""Rival tokenizers: those of real models, and kinds that are trained on the same text.
 
-Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019), WordPiece (Schuster & Nakajima 2012),
-Unigram (Kudo 2018), whole words, characters and bytes, all with the `tokenizers` library.
+WordPiece (Schuster and Nakajima 2012), Unigram (Kudo 2018), whole words, characters and bytes.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+from internals.measure.tokenization import shipped
+from internals.measure.tokenization.breakdown import decode, has_unknown
+from internals.readable import visible
+from internals.tokens import pieces
 
 UNK = "[UNK]"
-KINDS = ("byte-level BPE", "WordPiece", "Unigram", "word", "character", "byte")
+TRAINED = ("WordPiece", "Unigram", "words", "characters", "bytes")
+"""Kinds that are trained here, beside tokenizers of real models."""
 
 
 @dataclass(frozen=True)
@@ -22,64 +29,62 @@ class Rival:
 
     name: str
     encode: Callable[[str], list[int]]
+    decode: Callable[[list[int]], str]
+    pieces: Callable[[str], list[str]]
+    """The tokens of a text in readable form."""
     n_vocab: int
     unknown: int | None
     """Id of the unknown token; None where there is none."""
-    spans: Callable[[str], list[tuple[int, int]]] | None = None
-    """Characters of each token, for tokenizers that lose something; None for those that do not."""
-    drops_blanks: bool = False
-    """Whether blanks between tokens are in none of them."""
 
 
 def train(kind: str, texts: Iterable[str], vocab_size: int) -> Rival:
-    """Train a tokenizer of one of :data:`KINDS` on ``texts``.
+    """Train a tokenizer of one of :data:`TRAINED` on ``texts``.
 
     ``vocab_size`` bounds the entries; bytes have 256 whatever it says.
     """
-    if kind == "byte":
-        return Rival(kind, lambda text: list(text.encode()), 256, None)
-    if kind == "character":
+    if kind == "bytes":
+        return Rival(
+            kind,
+            lambda text: list(text.encode()),
+            lambda ids: bytes(ids).decode("utf-8", "replace"),
+            lambda text: [visible(bytes([byte])) for byte in text.encode()],
+            256,
+            None,
+        )
+    if kind == "characters":
         return _characters(texts, vocab_size)
     if kind == "WordPiece":
-        tokenizer = _wordpiece(list(texts), vocab_size)
-    else:
-        tokenizer, trainer = _BUILDERS[kind](vocab_size)
-        tokenizer.train_from_iterator(texts, trainer)
+        return _from_tokenizers(kind, _wordpiece(list(texts), vocab_size))
+    tokenizer, trainer = (_unigram if kind == "Unigram" else _words)(vocab_size)
+    tokenizer.train_from_iterator(texts, trainer)
+    return _from_tokenizers(kind, tokenizer)
+
+
+def _from_tokenizers(name: str, tokenizer: Tokenizer) -> Rival:
     return Rival(
-        kind,
-        lambda text: tokenizer.encode(text).ids,
+        name,
+        lambda text: list(tokenizer.encode(text).ids),
+        lambda ids: str(tokenizer.decode(ids)),
+        lambda text: list(tokenizer.encode(text).tokens),
         tokenizer.get_vocab_size(),
         tokenizer.token_to_id(UNK),
-        lambda text: tokenizer.encode(text).offsets,
-        drops_blanks=kind in {"WordPiece", "word"},
     )
 
 
 def _characters(texts: Iterable[str], vocab_size: int) -> Rival:
     """The commonest characters; the rest are unknown."""
-    from collections import Counter
-
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(text)
-    ids = {c: i for i, (c, _) in enumerate(counts.most_common(vocab_size - 1), start=1)}
+    known = [UNK, *(c for c, _ in counts.most_common(vocab_size - 1))]
+    ids = {character: i for i, character in enumerate(known)}
     return Rival(
-        "character",
+        "characters",
         lambda text: [ids.get(c, 0) for c in text],
-        len(ids) + 1,
+        lambda found: "".join(known[i] for i in found),
+        lambda text: [visible(c) if c in ids else UNK for c in text],
+        len(ids),
         0,
-        lambda text: [(i, i + 1) for i in range(len(text))],
-    )
-
-
-def _bpe(vocab_size: int) -> tuple[Tokenizer, trainers.Trainer]:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer, trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
     )
 
 
@@ -124,13 +129,6 @@ def _words(vocab_size: int) -> tuple[Tokenizer, trainers.Trainer]:
     )
 
 
-_BUILDERS: dict[str, Callable[[int], tuple[Tokenizer, trainers.Trainer]]] = {
-    "byte-level BPE": _bpe,
-    "Unigram": _unigram,
-    "word": _words,
-}
-
-
 def from_file(file: Path) -> Rival:
     """A ready-made tokenizer from its ``tokenizer.json``; the folder gives the name."""
     from transformers import AutoTokenizer
@@ -138,18 +136,32 @@ def from_file(file: Path) -> Rival:
     return from_transformers(file.parent.name, AutoTokenizer.from_pretrained(file.parent))
 
 
-def from_transformers(name: str, tokenizer: object) -> Rival:
+def from_shipped(name: str) -> Rival:
+    """A tokenizer of a real model from `data/tokenizers/` (see :mod:`.shipped`)."""
+    tokenizer = shipped.load(name)
+    raw = {i: entry for entry, i in shipped.ranks(name).items()}
+    return Rival(
+        shipped.SHIPPED[name].title,
+        lambda text: list(tokenizer.encode(text).ids),
+        lambda ids: b"".join(raw[i] for i in ids).decode("utf-8", "replace"),
+        lambda text: [visible(raw[i]) for i in tokenizer.encode(text).ids],
+        tokenizer.get_vocab_size(),
+        None,
+    )
+
+
+def from_transformers(name: str, tokenizer: Any) -> Rival:
     """A Hugging Face tokenizer as a rival; special tokens in the text are read as text."""
-    from internals.measure.tokenization.breakdown import has_unknown
-    from internals.tokens import pieces
 
     def encode(text: str) -> list[int]:
         options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
-        return tokenizer(text, **options)["input_ids"]  # type: ignore[operator]
+        return list(tokenizer(text, **options)["input_ids"])
 
-    def spans(text: str) -> list[tuple[int, int]]:
-        return [(p.start, p.end) for p in pieces(tokenizer, text, split_special=True)]
-
-    unknown = tokenizer.unk_token_id if has_unknown(tokenizer) else None  # type: ignore[attr-defined]
-    spelt = b"".join(p.raw for p in pieces(tokenizer, "a  b", split_special=True))
-    return Rival(name, encode, len(tokenizer), unknown, spans, b" " not in spelt.strip())  # type: ignore[arg-type]
+    return Rival(
+        name,
+        encode,
+        lambda ids: decode(tokenizer, ids),
+        lambda text: [p.shown or p.token for p in pieces(tokenizer, text, split_special=True)],
+        len(tokenizer),
+        tokenizer.unk_token_id if has_unknown(tokenizer) else None,
+    )

@@ -1,0 +1,3 @@
+"""Chapter 2: findings about what the tokenizer does to text."""
+
+SECTIONS = ("samples", "coverage", "case", "contexts", "comparison")
