@@ -446,7 +446,9 @@ def bpe(text, vocabulary, ranks, special):
             continue
         for chunk in regex.findall(r"\p{N}|\P{N}+", part):
             for piece in pieces.findall(chunk):
-                symbols = [letter[byte] for byte in piece.encode("utf-8", "surrogatepass")]
+                # Some bytes have no entry, and the rules have no token for what is unknown: it is
+                # dropped before anything is merged.
+                symbols = [c for byte in piece.encode() if (c := letter[byte]) in vocabulary]
                 while len(symbols) > 1:
                     pairs = list(itertools.pairwise(symbols))
                     best = min(pairs, key=lambda pair: ranks.get(pair, 1 << 30))
@@ -458,8 +460,7 @@ def bpe(text, vocabulary, ranks, special):
                         merged.append("".join(two) if two == best else symbols[at])
                         at += 2 if two == best else 1
                     symbols = merged
-                # Some bytes have no entry, and the rules have no token for what is unknown.
-                ids += [vocabulary[s] for s in symbols if s in vocabulary]
+                ids += [vocabulary[s] for s in symbols]
     return ids
 
 
