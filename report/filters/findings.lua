@@ -51,19 +51,32 @@ local function project_root()
   return folder
 end
 
-local function evidence_file()
+local function evidence_folder()
   local build = os.getenv("INTERNALS_BUILD")
   if not build or build == "" then build = pandoc.path.join({ project_root(), ".build" }) end
   local spec = (os.getenv("REPORT_MODEL") or ""):match("^%s*(.-)%s*$")
   local model = spec == "" and "default" or pandoc.utils.sha1(spec)
-  local name = pandoc.path.filename(chapter_file or source_file() or "")
-  local chapter = name:gsub("%.[^.]*$", ""):gsub("^%d+%a?[-_]", "")
-  return pandoc.path.join({ build, "evidence", model, chapter .. ".json" })
+  return pandoc.path.join({ build, "evidence", model })
 end
 
-local function known()
-  if evidence then return evidence end
-  local path = evidence_file()
+-- The chapter's own evidence; for Quarto's PDF, which is one document, that of all chapters.
+local function evidence_files()
+  local folder = evidence_folder()
+  if quarto and quarto.doc.is_format("typst") then
+    local ok, names = pcall(pandoc.system.list_directory, folder)
+    local files = {}
+    for _, name in ipairs(ok and names or {}) do
+      if name:match("^[^.].*%.json$") then files[#files + 1] = pandoc.path.join({ folder, name }) end
+    end
+    table.sort(files)
+    return files
+  end
+  local name = pandoc.path.filename(chapter_file or source_file() or "")
+  local chapter = name:gsub("%.[^.]*$", ""):gsub("^%d+%a?[-_]", "")
+  return { pandoc.path.join({ folder, chapter .. ".json" }) }
+end
+
+local function read_record(path)
   local file = io.open(path, "r")
   if not file then
     fail("there is no evidence in " .. path .. "; the chapter must call book.start first.")
@@ -73,7 +86,18 @@ local function known()
   if not ok or type(record) ~= "table" then
     fail("the evidence file " .. path .. " cannot be read; delete it and render again.")
   end
-  evidence = record
+  return record
+end
+
+local function known()
+  if evidence then return evidence end
+  evidence = { facts = {}, findings = {} }
+  for _, path in ipairs(evidence_files()) do
+    local record = read_record(path)
+    for _, part in ipairs({ "facts", "findings" }) do
+      for key, value in pairs(record[part]) do evidence[part][key] = value end
+    end
+  end
   return evidence
 end
 
