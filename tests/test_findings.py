@@ -25,6 +25,7 @@ from internals.findings import (
     exactly,
     finding,
     findings_of,
+    outside,
     sections,
 )
 from internals.stats import Estimate
@@ -51,6 +52,8 @@ def estimate(value, low=math.nan, high=math.nan, n=40):
         (at_most(2), exact(2, 5, "facts"), exact(2.01, 5, "facts")),
         (above(2), exact(2.01, 5, "facts"), exact(2, 5, "facts")),
         (exactly(1), exact(1 + 1e-12, 5, "facts"), exact(1.001, 5, "facts")),
+        (outside(0, 1), estimate(2, 1.5, 3), estimate(2, 0.9, 3)),
+        (outside(0, 0), exact(0.1, 5, "facts"), exact(0, 5, "facts")),
     ],
 )
 def test_a_rule_decides_by_the_whole_interval(rule, holds, fails):

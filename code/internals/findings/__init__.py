@@ -7,7 +7,7 @@ import pkgutil
 from types import ModuleType
 
 from internals.findings.core import VERDICTS, Finding, Result, evaluate, finding, findings_of
-from internals.findings.rules import above, at_least, at_most, below, between, exactly
+from internals.findings.rules import above, at_least, at_most, below, between, exactly, outside
 from internals.stats import Estimate, exact
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "exactly",
     "finding",
     "findings_of",
+    "outside",
     "sections",
 ]
 

@@ -15,15 +15,19 @@ class Rule:
     """The finding holds where the whole interval lies within ``(low, high)``.
 
     A value without an interval stands for itself. ``closed``: the bounds belong to the range.
+    ``outside``: it holds where nothing of the interval lies in the range instead.
     """
 
     low: float
     high: float
     closed: bool = False
+    outside: bool = False
 
     def holds(self, estimate: Estimate) -> bool:
-        """Whether the estimate, with its interval, lies within the range."""
+        """Whether the estimate, with its interval, lies where the rule wants it."""
         first, last = estimate.interval or (estimate.value, estimate.value)
+        if self.outside:
+            return last < self.low or first > self.high
         if self.closed:
             slack = _ROUNDING * max(1.0, abs(first), abs(last))
             return self.low - slack <= first and last <= self.high + slack
@@ -37,7 +41,10 @@ class Rule:
         bounds = [bound for bound in (self.low, self.high) if math.isfinite(bound)]
         tested = [estimate.p_value(bound) for bound in bounds]
         known = [p for p in tested if p is not None]
-        return max(known) if known else None
+        if not known:
+            return None
+        inside = self.low <= estimate.value <= self.high
+        return (1.0 if inside else min(known)) if self.outside else max(known)
 
     @property
     def bound(self) -> float:
@@ -46,6 +53,9 @@ class Rule:
         return finite[0] if len(finite) == 1 else 0.0
 
     def __str__(self) -> str:
+        return f"not {self._range()}" if self.outside else self._range()
+
+    def _range(self) -> str:
         if self.low == self.high:
             return f"equal to {self.low:g}"
         if math.isinf(self.high):
@@ -83,3 +93,8 @@ def at_most(bound: float) -> Rule:
 def exactly(value: float) -> Rule:
     """``value``, up to rounding."""
     return Rule(value, value, closed=True)
+
+
+def outside(low: float, high: float) -> Rule:
+    """Less than ``low`` or more than ``high``: what a wrong sentence does not predict."""
+    return Rule(low, high, closed=True, outside=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from internals import tokens
 from internals.cache import measurement
 from internals.measure import effort
 from internals.measure.windows import HELD_OUT
@@ -88,14 +89,8 @@ def held_out_loss(model: ModelHandle) -> pd.DataFrame:
 
 
 def start_ids(loaded: LoadedModel) -> list[int]:
-    """The token after which a document begins; to be put before ids without special tokens.
-
-    The beginning token where the tokenizer adds one itself, else the end token of the document
-    before, else nothing.
-    """
-    facts = loaded.facts
-    first = facts.bos_id if facts.bos_behaviour == "added" else facts.eos_id
-    return [] if first is None else [first]
+    """The token after which a document begins (see `tokens.start_ids`)."""
+    return tokens.start_ids(loaded.tokenizer)
 
 
 @measurement(files=[EXPOSURE])

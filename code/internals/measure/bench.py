@@ -1,0 +1,180 @@
+"""The bench of the laboratory: a few passes of the model, from which many sentences are judged.
+
+Axes: ``prompt``, ``document``, ``seq``, ``vocab``, ``layer``, ``head``, ``d_model``.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from internals import inputs
+from internals.cache import measurement
+from internals.errors import NotApplicable
+from internals.measure import effort
+from internals.measure.windows import HELD_OUT, window_length, windows
+from internals.models import ModelHandle, eager_attention, families
+from internals.tokens import prompt_ids
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from internals.models import LoadedModel
+
+PROMPTS = inputs.PROMPTS / "next_token.yaml"
+DOCUMENTS, SEQ = 12, 48
+NUCLEUS = 0.9
+
+
+@measurement
+def after_prompts(model: ModelHandle, prompts: Path = PROMPTS) -> pd.DataFrame:
+    """Distributions after many prompts, and what common mistakes say of them
+
+    Columns: ``prompt``, ``top_prob``, ``top_ten`` (mass of ten tokens), ``log_sum_exp`` (nats),
+    ``moved_by_division`` (total variation between temperature two and divided probabilities),
+    ``moved_by_blank`` (by a blank at its end), ``first_changes`` (at temperature 0.1 or 2), ``nucleus_mass`` (of the top-p set of 0.9),
+    ``same_order`` (temperature two before or after top-p keeps the same tokens), ``loss_gap``
+    (tokens of the text without a probability).
+    """
+    loaded = model.loaded()
+    rows = []
+    for prompt in inputs.prompts(prompts):
+        z = _last_logits(loaded, prompt_ids(loaded.tokenizer, prompt.text))
+        p, warm = z.softmax(-1), (z / 2).softmax(-1)
+        order = p.sort(descending=True)
+        inside = order.values.cumsum(0) - order.values < NUCLEUS
+        halved = (p / 2) / (p / 2).sum()
+        blank = _last_logits(loaded, prompt_ids(loaded.tokenizer, prompt.text + " ")).softmax(-1)
+        plain = loaded.tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
+        whole = prompt_ids(loaded.tokenizer, prompt.text)
+        rows.append(
+            {
+                "prompt": prompt.id,
+                "top_prob": order.values[0].item(),
+                "top_ten": order.values[:10].sum().item(),
+                "log_sum_exp": z.logsumexp(-1).item(),
+                "moved_by_division": 0.5 * (halved - warm).abs().sum().item(),
+                "moved_by_blank": 0.5 * (blank - p).abs().sum().item(),
+                "first_changes": any((z / t).argmax() != z.argmax() for t in (0.1, 2.0)),
+                "nucleus_mass": order.values[inside].sum().item(),
+                "same_order": _nucleus(warm) == _nucleus(p),
+                "loss_gap": len(plain) - (len(whole) - 1),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _nucleus(p: Tensor) -> int:
+    """Number of tokens in the smallest set that holds :data:`NUCLEUS` of ``(vocab,)``."""
+    return int((p.sort(descending=True).values.cumsum(0) < NUCLEUS).sum()) + 1
+
+
+def _last_logits(loaded: LoadedModel, ids: list[int]) -> Tensor:
+    """``(vocab,)`` in float64."""
+    import torch
+
+    row = torch.tensor([ids[-loaded.facts.context_length :]], device=loaded.model.device)
+    with torch.inference_mode():
+        return loaded.model(row, use_cache=False).logits[0, -1].double().cpu()
+
+
+@measurement(files=[HELD_OUT])
+def in_documents(model: ModelHandle) -> pd.DataFrame:
+    """Attention and states over windows of held-out text, and what common mistakes say of them
+
+    One row a document. Columns: ``first_weight`` (attention to the first token, mean of heads and
+    of the later half of the positions), ``narrowest`` and ``widest`` (entropy of the most and least
+    focused head, as a share of an even look), ``middle_cosine`` (of unrelated tokens in the middle
+    layer), ``early_choice`` (share of positions at which one layer before the end the first choice
+    is already the final one; NaN where earlier layers cannot be read).
+    """
+    import torch
+
+    loaded = model.loaded()
+    ids = _windows(loaded)
+    with torch.inference_mode(), eager_attention(loaded.model):
+        out = loaded.model(ids, use_cache=False, output_hidden_states=True, output_attentions=True)
+    half = ids.shape[1] // 2
+    even = np.log2(np.arange(half, ids.shape[1]) + 1.0)
+    shares, first = [], []
+    for weights in out.attentions:  # (document, head, seq, seq)
+        late = weights[:, :, half:].float()
+        entropy = -(late * late.clamp_min(1e-30).log2()).sum(-1).cpu().numpy()
+        shares.append((entropy / even).mean(-1))
+        first.append(late[..., 0].mean((1, 2)).cpu().numpy())
+    share = np.concatenate(shares, axis=1)  # (document, layer · head)
+    # Heads are chosen on the other documents: none must win by its luck in this one.
+    rest = share.sum(0) - share
+    documents = np.arange(len(share))
+    middle = out.hidden_states[len(out.hidden_states) // 2][:, 1:].float()
+    unit = middle / middle.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    cosine = (unit * unit.roll(1, 0).flip(1)).sum(-1).mean(-1)
+    return pd.DataFrame(
+        {
+            "first_weight": np.mean(first, axis=0),
+            "narrowest": share[documents, rest.argmin(1)],
+            "widest": share[documents, rest.argmax(1)],
+            "middle_cosine": cosine.cpu().numpy(),
+            "early_choice": _early_choice(loaded, out),
+        }
+    )
+
+
+def _early_choice(loaded: LoadedModel, out: Any) -> np.ndarray:
+    norm, head = families.final_norm(loaded.model), families.unembedding(loaded.model)
+    state = out.hidden_states[-2]
+    if norm is None or loaded.facts.n_layers < 2 or state.shape[-1] != head.weight.shape[1]:
+        return np.full(len(state), math.nan)
+    early = head(norm(state.to(head.weight.dtype))).argmax(-1)
+    return np.asarray((early == out.logits.argmax(-1)).float().mean(-1).cpu().numpy())
+
+
+@measurement(files=[HELD_OUT])
+def invariances(model: ModelHandle) -> dict[str, float]:
+    """What a logit does when something is changed that a causal model cannot see
+
+    ``batch``: other sentences in the batch; ``future``: another second half of the text;
+    ``twice``: the same pass again; ``last_norm``: head on the last hidden state as the library
+    returns it (NaN where there is no such head). Largest absolute changes. ``entries``: hidden
+    states that the library returns.
+    """
+    import torch
+
+    loaded = model.loaded()
+    ids = _windows(loaded)
+    if len(ids) < 5:
+        raise NotApplicable("there are too few documents of this length")
+    half = ids.shape[1] // 2
+
+    def logits(rows: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return loaded.model(rows, use_cache=False).logits.float()
+
+    changed = ids[:1].clone()
+    changed[:, half:] = ids[1:2, half:]
+    first = logits(ids[:1])
+    with torch.inference_mode():
+        out = loaded.model(ids[:1], use_cache=False, output_hidden_states=True)
+    head, last, gap = families.unembedding(loaded.model), out.hidden_states[-1], math.nan
+    if loaded.facts.has_final_norm and last.shape[-1] == head.weight.shape[1]:
+        own = head(last.to(head.weight.dtype)).float()
+        cap = loaded.facts.logit_softcap
+        own = cap * (own / cap).tanh() if cap else own
+        gap = float((own - out.logits.float()).abs().max())
+    return {
+        "batch": float((logits(ids[[0, 1, 2]])[0] - logits(ids[[0, 3, 4]])[0]).abs().max()),
+        "future": float((logits(changed)[0, :half] - first[0, :half]).abs().max()),
+        "twice": float((logits(ids[:1]) - first).abs().max()),
+        "last_norm": gap,
+        "entries": float(len(out.hidden_states)),
+        "positions": float(ids.shape[1]),
+    }
+
+
+def _windows(loaded: LoadedModel) -> Tensor:
+    wanted = max(5, effort.units(loaded.facts, DOCUMENTS, least=8))
+    return windows(loaded, wanted, window_length(loaded, SEQ))
