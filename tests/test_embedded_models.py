@@ -73,18 +73,6 @@ def test_the_loss_on_held_out_stories_is_below_the_floor(default):
     assert capability.bits_per_byte(stories) < capability.STORIES_FLOOR
 
 
-def test_greedy_decoding_names_the_capitals(default):
-    table = capability.capitals(default).set_index("country")
-    assert table.loc["France", "correct"]
-    assert table.drop("France")["correct"].sum() >= capability.CAPITALS_FLOOR
-
-
-def test_samples_rarely_repeat_an_eight_gram(default):
-    made = capability.continuations(default)
-    assert len(made.sampled) == capability.SAMPLES
-    assert made.sampled_repeats <= capability.REPEATS_CEILING
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_facts_are_recalled_by_exposure(name):
     table = capability.recall(open_model(name))
@@ -104,12 +92,6 @@ def test_the_log_has_a_row_for_every_snapshot():
         assert log["tokens"].is_monotonic_increasing
         assert log["stories_bits_per_byte"].iloc[-1] == log["stories_bits_per_byte"].min()
     assert set(training_record.recall_curves()["level"]) == set(training_record.LEVELS)
-
-
-def test_repeats_are_those_of_a_plain_search():
-    assert capability.repeats((1, 2, 3, 1, 2, 3), n=3)
-    assert not capability.repeats((1, 2, 3, 1, 2, 4), n=3)
-    assert not capability.repeats(tuple(range(60)))
 
 
 def test_data_stays_below_the_agreed_size():

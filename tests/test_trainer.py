@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from fable import probes, recipe, trainer
 from fable.trainer import Recipe
 from internals.errors import UserError
+from internals.measure import capability
 from tiny_models import build
 from tokenizers_small import byte_level_bpe
 
@@ -172,7 +173,7 @@ def test_recall_finds_the_answer_that_the_model_prefers(tmp_path):
         ],
         columns=["fact_id", "relation", "subject", "object", "kind", "level"],
     )
-    table = probes.recall(build("gpt2"), byte_level_bpe(), exposure)
+    table = capability.recall_table(build("gpt2"), byte_level_bpe(), exposure)
     assert len(table) == 4
     assert table["rank"].between(0, 9).all()
     assert table["prob"].between(0, 1).all()

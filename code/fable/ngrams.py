@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fable import probes
+from fable import ngram, probes
 from fable.corpus import SEPARATOR
-from internals.measure.behaviour import ngram
 from internals.paths import DATA
 
 ORDER = 5

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fable.designed import CANDIDATES, prompt, templates
+from fable.designed import prompt, templates
 from fable.induction import copying_heads, random_copies
 from internals.measure.answers import answer_scores
+from internals.measure.capability import recall_table
 from internals.measure.scoring import TokenScores, score_tokens
 
 DOCUMENTS_PER_KIND = 40
@@ -85,47 +86,6 @@ def induction(model: Any, vocab: int, seed: int = 0) -> dict[str, float]:
     }
 
 
-def candidate_answers(exposure: pd.DataFrame) -> dict[str, list[str]]:
-    """The closed set of answers of each invented relation; rulers are those of their level."""
-    found = {name: list(values) for name, values in CANDIDATES.items()}
-    for level, part in exposure[exposure["relation"] == "ruler"].groupby("level"):
-        found[f"ruler-{level}"] = part["object"].tolist()
-    return found
-
-
-def recall(model: Any, tokenizer: Any, exposure: pd.DataFrame) -> pd.DataFrame:
-    """Every invented fact asked in a trained and in a held-out wording.
-
-    Columns: ``fact_id``, ``relation``, ``level``, ``wording``, ``prob`` (joint probability of the
-    answer), ``rank`` (among the candidates, 0 is best), ``correct``, ``vocab_rank`` (of the
-    answer's first token), ``greedy`` (every piece of the answer is the model's first choice).
-    """
-    answers = candidate_answers(exposure)
-    asked, pairs = [], []
-    invented = exposure[exposure["kind"] == "invented"]
-    for fact in invented.itertuples():
-        group = f"ruler-{fact.level}" if fact.relation == "ruler" else fact.relation
-        for wording in ("trained", "heldout"):
-            pattern = templates()[fact.relation][wording][0]
-            head = tokenizer(prompt(pattern, fact.subject))["input_ids"]
-            for answer in answers[group]:
-                pairs.append(
-                    ([tokenizer.eos_token_id, *head], tokenizer(f" {answer}")["input_ids"])
-                )
-                asked.append(
-                    (fact.fact_id, fact.relation, fact.level, wording, answer == fact.object)
-                )
-    table = pd.DataFrame(asked, columns=["fact_id", "relation", "level", "wording", "is_answer"])
-    table = pd.concat([table, answer_scores(model, pairs)], axis=1)
-    keys = ["fact_id", "relation", "level", "wording"]
-    table["rank"] = table.groupby(keys)["log_prob"].rank(ascending=False, method="max") - 1
-    found = table[table["is_answer"]].copy()
-    found["prob"] = np.exp(found["log_prob"])
-    found["correct"] = found["rank"] == 0
-    wanted = [*keys, "prob", "rank", "correct", "vocab_rank", "greedy"]
-    return found[wanted].reset_index(drop=True)
-
-
 def capitals(model: Any, tokenizer: Any, exposure: pd.DataFrame) -> pd.DataFrame:
     """Real capitals asked in the first trained wording: ``level``, ``prob``, ``greedy``."""
     facts = exposure[(exposure["kind"] == "real") & (exposure["relation"] == "capital")]
@@ -158,9 +118,9 @@ def hidden_norms(model: Any, ids: list[int]) -> tuple[float, float]:
 
 
 def recall_columns(model: Any, tokenizer: Any, exposure: pd.DataFrame) -> dict[str, float]:
-    """Means of :func:`recall` and :func:`capitals` by number of exposures, as flat columns."""
+    """Means of `recall_table` and :func:`capitals` by number of exposures, as flat columns."""
     row: dict[str, float] = {}
-    table = recall(model, tokenizer, exposure)
+    table = recall_table(model, tokenizer, exposure)
     for (wording, level), part in table.groupby(["wording", "level"]):
         row[f"recall_{wording}_{level}"] = float(part["correct"].mean())
         row[f"probability_{wording}_{level}"] = float(part["prob"].mean())
