@@ -1,7 +1,7 @@
 """The feature book through Quarto and without it: the same words, numbers, pictures and pages.
 
-Quarto renders it with the settings of the real book; a token that both could read as a reference
-is left out, since Quarto does not escape inline values.
+Quarto renders it with the settings of the real book. Left out are a token that looks like a
+reference, which Quarto does not escape, and words behind a reference, which it drops.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ def feature_book(folder: Path) -> Path:
     config = config[: config.index("\nformat:")] + real[real.index("\nformat:") :]
     script = "type: book\n  post-render: code/internals/run/post_render.py"
     (folder / "_quarto.yml").write_text(config.replace("type: book", script), "utf-8")
-    one = folder / "report" / "one.qmd"
-    one.write_text(one.read_text("utf-8").replace("[x](y)@z", "[x](y)"), "utf-8")
+    for name, lost in (("one", "@z"), ("three", ", last line")):
+        chapter = folder / "report" / f"{name}.qmd"
+        chapter.write_text(chapter.read_text("utf-8").replace(lost, ""), "utf-8")
     return folder
 
 
