@@ -17,22 +17,27 @@ def _user_cache() -> Path:
     return Path(base) / "transformer-internals-report"
 
 
-ROOT = Path(os.environ.get("INTERNALS_ROOT", Path(__file__).resolve().parents[2]))
-"""Root of the checkout: the folder of ``_quarto.yml``."""
+_ABOVE = Path(__file__).resolve().parents[2]
+ROOT = Path(os.environ.get("INTERNALS_ROOT", _ABOVE))
+"""Root of the checkout: the folder of ``_quarto.yml``; without a checkout nothing is there."""
 
-DATA = ROOT / "data"
-"""Small fixed inputs and the embedded models."""
+IN_CHECKOUT = (ROOT / "data").is_dir()
+
+DATA = ROOT / "data" if IN_CHECKOUT else Path(__file__).resolve().parents[1] / "internals_data"
+"""Small fixed inputs and the embedded models; an installed package carries them along."""
 
 MODELS = DATA / "models"
 """One folder for each embedded model."""
 
-CACHE = Path(os.environ.get("INTERNALS_CACHE", ROOT / ".cache"))
+_WORK = ROOT if IN_CHECKOUT else _user_cache()
+
+CACHE = Path(os.environ.get("INTERNALS_CACHE", _WORK / ".cache"))
 """Results of measurements; deleting it costs time, never a result."""
 
 USER_MODELS = Path(os.environ.get("INTERNALS_MODELS") or _user_cache() / "models").absolute()
 """Models that were fetched or converted, once for a user: every checkout reads them."""
 
-BUILD = Path(os.environ.get("INTERNALS_BUILD", ROOT / ".build"))
+BUILD = Path(os.environ.get("INTERNALS_BUILD", _WORK / ".build"))
 """Intermediate files of one rendering (evidence by chapter, executed notebooks)."""
 
 BOOK = ROOT / "_book"

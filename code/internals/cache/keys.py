@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from internals import paths
 from internals.cache.modules import version_of
 from internals.errors import UserError
 from internals.run import provenance
@@ -119,8 +120,14 @@ def file_digest(path: Path) -> str:
 
 
 def files_digest(files: Iterable[str | Path], root: Path) -> list[str]:
-    """Digests of the declared input files, relative ones from the project root."""
-    return [file_digest(root / file) for file in files]
+    """Digests of the declared input files, relative ones from the project root; ``data/`` is where
+    the data are, also without a checkout."""
+    return [file_digest(_place(Path(file), root)) for file in files]
+
+
+def _place(file: Path, root: Path) -> Path:
+    inside = file.parts[:1] == ("data",) and root == paths.ROOT
+    return paths.DATA.joinpath(*file.parts[1:]) if inside else root / file
 
 
 @functools.cache
