@@ -10,7 +10,6 @@ import torch
 from fable import twins
 from fable.dataset import build_dataset
 from internals.errors import UserError
-from internals.measure.architecture import twins as read
 from internals.models import families
 from internals.paths import DATA
 
@@ -110,30 +109,3 @@ def test_the_shipped_curves_are_complete(name):
     assert set(table["seed"]) == set(recipe.seeds)
     assert table["step"].max() == recipe.steps
     assert table.groupby(["variant", "learning_rate", "seed"]).size().nunique() == 1
-
-
-def test_differences_are_taken_pair_by_pair():
-    rows = [
-        (variant, rate, seed, 5, 640, "evaluation", base + extra)
-        for rate in (0.1, 0.2)
-        for seed, base in ((0, 3.0), (1, 4.0))
-        for variant, extra in (("LayerNorm", 0.0), ("RMSNorm", 0.25))
-    ]
-    names = ["variant", "learning_rate", "seed", "step", "tokens", "mode", "bits_per_token"]
-    gap = read.against_layer_norm(pd.DataFrame(rows, columns=names), "RMSNorm", "evaluation")
-    quarter = pytest.approx(0.25)
-    assert gap == {
-        **{"mean": quarter, "low": quarter, "high": quarter, "n": 4},
-        **{"all_worse": True, "all_better": False},
-    }
-
-
-def test_the_gap_between_modes_has_a_direction():
-    rows = [
-        ("batch", 0.1, seed, 5, mode, loss)
-        for seed, (training, evaluation) in enumerate(((3.0, 2.5), (3.0, 3.25)))
-        for mode, loss in (("training", training), ("evaluation", evaluation))
-    ]
-    names = ["variant", "learning_rate", "seed", "step", "mode", "bits_per_token"]
-    gap = read.mode_gap(pd.DataFrame(rows, columns=names), "batch")
-    assert gap == {"mean": 0.375, "least": 0.25, "low": -0.25, "high": 0.5, "n": 2}

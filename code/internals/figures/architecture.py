@@ -4,154 +4,117 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from internals.figures import style
-
-CONTROLS = ("random twin", "random matrix")
-
-
-def _look(source: str, number: int) -> dict[str, object]:
-    """Colour and dash of a series; controls are grey in every figure."""
-    control = source in CONTROLS
-    return {
-        "color": style.CONTROL if control else style.CYCLE[number % len(style.CYCLE)],
-        "ls": style.DASHES[(CONTROLS.index(source) + 1) if control else 0],
-        "label": source,
-    }
+from internals.stats import bootstrap_ci
 
 
-def ledger_bars(table: pd.DataFrame) -> Figure:
-    """Parameters by kind of module, largest at the top."""
-    part = table.sort_values("parameters")
-    figure, ax = style.figure(height_in=0.36 * len(part) + 0.8)
-    ax.barh(part["part"], part["parameters"] / 1e6, height=0.6)
-    ax.set_xlabel("million parameters")
-    ax.grid(axis="y", visible=False)
-    return figure
+def embedding_shares(table: pd.DataFrame) -> Figure:
+    """Share of embedding and head against the size of the model, both on logarithmic axes.
 
-
-def logit_spectrum(table: pd.DataFrame, bound: int) -> Figure:
-    """Singular values of the logits, relative to the largest, and the place of the bound."""
+    ``table``: as `components.embedding_shares` gives it.
+    """
     figure, ax = style.figure()
-    for number, (source, part) in enumerate(table.groupby("source", sort=False)):
-        ax.plot(part["index"], part["singular_value"], **_look(str(source), number))
-    ax.axvline(bound, color=style.VERMILION, lw=1, label="bound")
-    ax.set_yscale("log")
-    ax.set_xlabel("number of the singular value")
-    ax.set_ylabel("relative to the largest (log scale)")
-    ax.legend()
-    return figure
+    data = table.assign(million=table["parameters"] / 1e6, percent=table["share"] * 100)
+    heads = ["tied to the embedding", "a matrix of its own"]
+    look = {"hue_order": heads, "style_order": heads, "markers": list(style.MARKERS[:2]), "s": 45}
+    columns = {"x": "million", "y": "percent", "hue": "head", "style": "head"}
+    sns.scatterplot(data, ax=ax, palette=list(style.CYCLE[:2]), **columns, **look)
+    ax.set(xscale="log", yscale="log", xlabel="parameters (millions)")
+    ax.set_ylabel("embedding and head (%)")
+    ax.margins(x=0.16, y=0.1)
+    for axis in (ax.xaxis, ax.yaxis):
+        style.plain_ticks(axis)
+        axis.set_major_formatter("{x:,g}")
+    place = np.log10(data[["million", "percent"]].to_numpy())
+    for row, (x, y) in zip(data.itertuples(), place, strict=True):
+        # Of two that lie close to each other the one on the right is labelled on its right.
+        near = (np.abs(place - (x, y)) < (0.5, 0.09)).all(1) & (place[:, 0] > x)
+        side, shift = ("right", -6) if near.any() else ("left", 6)
+        text = {"xytext": (shift, 0), "textcoords": "offset points", "va": "center", "ha": side}
+        bold = "bold" if row.this else "normal"
+        ax.annotate(style.plain(row.name), (row.million, row.percent), size=8, weight=bold, **text)
+    sns.move_legend(ax, "lower left", title="head")
+    return style.finish(figure, height_in=2.3)
 
 
-def matrix_spectra(table: pd.DataFrame, edges: tuple[float, float]) -> Figure:
-    """Singular values of the matrices against random ones; grey band: where random ones lie."""
-    names = list(dict.fromkeys(table["matrix"]))
-    figure, axes = style.figure(1, len(names), sharey=True, squeeze=False)
-    for ax, name in zip(axes[0], names, strict=True):
-        ax.axhspan(*edges, color=style.CONTROL, alpha=0.2, lw=0)
-        part = table[table["matrix"] == name]
-        for number, (source, values) in enumerate(part.groupby("source", sort=False)):
-            ax.plot(values["index"], values["singular_value"], **_look(str(source), number))
-        ax.set_yscale("log")
-        ax.set_title(name)
-        ax.set_xlabel("number of the singular value")
-    axes[0][0].set_ylabel("scaled singular value (log)")
-    axes[0][0].legend()
-    return figure
+def head_cut(table: pd.DataFrame) -> Figure:
+    """Loss when the head keeps its k leading directions, with intervals over documents.
+
+    ``table``: as `bottleneck.truncation` gives it.
+    """
+    rows = []
+    for k, part in table.groupby("k"):
+        found = bootstrap_ci(part["bits"], unit="documents")
+        rows.append((k, found.value, found.low, found.high))
+    curve = pd.DataFrame(rows, columns=["k", "bits", "low", "high"])
+    figure, ax = style.figure()
+    sns.lineplot(curve, x="k", y="bits", marker="o", errorbar=None, ax=ax)
+    ax.fill_between(curve["k"], curve["low"], curve["high"], alpha=0.2, lw=0)
+    ax.set(xlabel="directions that the head sees", ylabel="loss (bits per token)")
+    ax.set_xticks(curve["k"], [f"{k}" for k in curve["k"]])
+    return style.finish(figure, height_in=1.6)
 
 
-def truncation_curves(table: pd.DataFrame) -> Figure:
-    """Probability mass that moves and loss, when the head sees only the k leading directions."""
-    figure, axes = style.figure(1, 2, ratio=0.5)
-    for ax, column, label in (
-        (axes[0], "moved_share", "probability mass that moves"),
-        (axes[1], "extra_bits", "extra loss (bits per token)"),
-    ):
-        groups = table.groupby("share")[column]
-        mean, error = groups.mean(), 1.96 * groups.sem()
-        ax.plot(mean.index, mean, marker="o")
-        ax.fill_between(mean.index, mean - error, mean + error, alpha=0.25)
-        ax.set_xlabel("directions kept, share of the width")
-        ax.set_ylabel(label)
-        ax.set_ylim(bottom=min(0.0, float((mean - error).min())))
-    return figure
+def shared_means(positions: int = 4, features: int = 5) -> Figure:
+    """Which numbers share a mean, under a norm of one token and under batch statistics.
+
+    Two sequences of a batch, a row for each norm; ``x`` is the number that is normalised.
+    """
+    at = (1, 2)  # position and feature of x
+    norms, sequences = ("layer norm", "batch norm"), ("first sequence", "second sequence")
+    place = [(n, s, p, f) for n in norms for s in sequences for p in range(positions)
+             for f in range(features)]  # fmt: skip
+    table = pd.DataFrame(place, columns=["norm", "sequence", "position", "feature"])
+    table["role"] = [_role(*row, at) for row in place]
+    grid = sns.FacetGrid(table, row="norm", col="sequence")
+    colours = ListedColormap([style.ink().panel, style.SKY, style.ORANGE, style.PURPLE])
+    look = {"vmin": 0, "vmax": 3, "cmap": colours, "cbar": False, "linewidths": 1.5}
+    words = np.array(["", "shared", "later", "other"])
+    for (norm, sequence), ax in grid.axes_dict.items():
+        part = table[(table["norm"] == norm) & (table["sequence"] == sequence)]
+        roles = part.pivot(index="position", columns="feature", values="role")
+        text = words[roles.to_numpy()]
+        if sequence == sequences[0]:
+            text[at] = "x"
+        notes = {"annot": text, "fmt": "", "annot_kws": {"size": 8, "color": "black"}}
+        sns.heatmap(roles, ax=ax, linecolor=style.ink().paper, **look, **notes)
+    grid.set_titles("{row_name}, {col_name}")
+    grid.set(xticks=[], yticks=[], xlabel="", ylabel="")
+    grid.set_axis_labels("features →", "tokens ↓")
+    return style.finish(grid, height_in=1.8)
 
 
-def swap_losses(table: pd.DataFrame, names: dict[str, str]) -> Figure:
-    """Loss of each document under each kind of norm, lines join one document."""
-    wide = table.pivot(index="document", columns="kind", values="bits_per_byte")[list(names)]
-    figure, ax = style.figure(ratio=0.5)
-    x = np.arange(len(names))
-    for row in wide.to_numpy():
-        ax.plot(x, row, color=style.CONTROL, lw=0.7, alpha=0.5)
-    mean, error = wide.mean(), 1.96 * wide.sem()
-    ax.errorbar(x, mean, yerr=error, fmt="D", color=style.VERMILION, zorder=3)
-    ax.set_xticks(x, list(names.values()))
-    ax.set_xlim(-0.3, len(names) - 0.7)
-    ax.set_ylabel("loss (bits per byte)")
-    return figure
+def _role(norm: str, sequence: str, position: int, feature: int, at: tuple[int, int]) -> int:
+    """0 untouched, 1 shares the mean, 2 so does a later token, 3 another sequence."""
+    own = sequence == "first sequence"
+    if norm == "layer norm":
+        return int(own and position == at[0])
+    if feature != at[1]:
+        return 0
+    return 3 if not own else 2 if position > at[0] else 1
 
 
-def batch_size_curve(table: pd.DataFrame) -> Figure:
-    """Change of a sequence's predictions when its batch mates change, by size of the batch."""
-    figure, ax = style.figure(ratio=0.5)
-    groups = table.groupby("batch")["kl_bits"]
-    mean, error = groups.mean(), 1.96 * groups.sem()
-    ax.errorbar(mean.index, mean, yerr=error, marker="o")
-    ax.set_xscale("log", base=2)
-    ax.set_xticks(mean.index, [str(n) for n in mean.index])
-    ax.set_ylim(bottom=0)
-    ax.set_xlabel("sequences in the batch")
-    ax.set_ylabel("change of predictions (KL, bits)")
-    return figure
+def value_sizes(table: pd.DataFrame) -> Figure:
+    """Hidden values block by block under the own norm and under frozen statistics.
 
-
-def twin_curves(table: pd.DataFrame) -> Figure:
-    """Held-out loss of the norm twins; a panel for each learning rate, modes told by dash."""
-    rates = sorted(table["learning_rate"].unique())
-    figure, axes = style.figure(1, len(rates), sharey=True, squeeze=False, ratio=0.6)
-    variants = list(dict.fromkeys(table["variant"]))
-    for ax, rate in zip(axes[0], rates, strict=True):
-        for number, variant in enumerate(variants):
-            for mode, dash in (("training", style.DASHES[0]), ("evaluation", style.DASHES[1])):
-                part = table[
-                    (table["learning_rate"] == rate)
-                    & (table["variant"] == variant)
-                    & (table["mode"] == mode)
-                ]
-                groups = part.groupby("tokens")["bits_per_token"]
-                mean = groups.mean()
-                colour = style.CYCLE[number]
-                ax.plot(mean.index, mean, color=colour, ls=dash, label=f"{variant}, {mode}")
-                ax.fill_between(
-                    mean.index, groups.min(), groups.max(), color=colour, alpha=0.15, lw=0
-                )
-        ax.set_xscale("log")
-        ax.set_title(f"learning rate {rate:g}")
-        ax.set_xlabel("training tokens (log scale)")
-    axes[0][0].set_ylabel("held-out loss (bits per token)")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2)
-    return figure
-
-
-def feature_sizes(table: pd.DataFrame) -> Figure:
-    """Root mean square of every feature after every norm; a dot is a feature."""
-    networks = list(dict.fromkeys(table["network"]))
-    figure, axes = style.figure(1, len(networks), sharey=True, squeeze=False, ratio=0.6)
-    for ax, network in zip(axes[0], networks, strict=True):
-        part = table[table["network"] == network]
-        rng = np.random.default_rng(0)
-        x = part["order"] + rng.uniform(-0.25, 0.25, len(part))
-        control = network in CONTROLS
-        colour = style.CONTROL if control else style.BLUE
-        ax.plot(x, part["rms"], ".", ms=2, alpha=0.5, color=colour, rasterized=True)
-        middle = part.groupby("order")["rms"].median()
-        ax.plot(middle.index, middle, "_", ms=14, mew=2, color=style.VERMILION, label="median")
-        ax.set_yscale("log")
-        ax.set_title(network)
-        ax.set_xlabel("norm, in the order of the data")
-    axes[0][0].set_ylabel("root mean square of a feature (log)")
-    axes[0][0].legend()
-    return figure
+    ``table``: as `normalisation.sizes` gives it; medians over documents, an axis for each norm.
+    """
+    names = {"own": "its own norm", "frozen": "frozen statistics"}
+    data = table[table["kind"].isin(names)].assign(norm=table["kind"].map(names))
+    middle = data.groupby(["norm", "series", "block"])["size"].median().reset_index()
+    middle["size"] = middle["size"].replace(np.inf, np.nan)  # a line ends where numbers do
+    series = sorted(middle["series"].unique())
+    order = {"hue_order": series, "style_order": series, "col_order": list(names.values())}
+    grid = sns.relplot(
+        middle, kind="line", x="block", y="size", hue="series", style="series", col="norm",
+        palette=list(style.CYCLE[: len(series)]), facet_kws={"sharey": False}, errorbar=None, **order,
+    )  # fmt: skip
+    grid.set(yscale="log", xlabel="blocks passed")
+    grid.axes[0, 0].set_ylabel("absolute value")
+    grid.set_titles("{col_name}")
+    grid.legend.set_title("")
+    return style.below(grid, height_in=2.1)

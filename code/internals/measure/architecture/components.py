@@ -14,56 +14,62 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from internals.cache import measurement
+from internals.paths import DATA
 
 if TYPE_CHECKING:
-    from internals.models import LoadedModel, ModelHandle
+    from internals.models import LoadedModel, ModelFacts, ModelHandle
 
 PARTS = ("token embedding", "position embedding", "attention", "MLP", "norm", "head", "other")
 """Kinds of modules, in the order of the data."""
 BATCH, SEQ = 3, 7
 """Size of the input whose shapes are recorded."""
+_DOES = {
+    "embed_tokens|wte|embed_in": "a vector for each token",
+    "wpe|embed_positions": "a vector for each position",
+    "project_in|project_out": "between the width of the embedding and that of the stream",
+    "q_proj": "queries: what a token looks for",
+    "k_proj": "keys: by what a token is found",
+    "v_proj": "values: what a token hands over",
+    "c_attn|qkv_proj|query_key_value": "queries, keys and values in one matrix",
+    "o_proj|out_proj|attn.c_proj|self_attn.dense|attention.dense": "joins the heads' results",
+    "gate_proj": "how much of each inner number passes",
+    "gate_up_proj": "gate and inner numbers in one matrix",
+    "up_proj|mlp.c_fc|fc1|dense_h_to_4h": "from the stream to inner numbers",
+    "down_proj|mlp.c_proj|fc2|dense_4h_to_h": "from inner numbers to the stream",
+    "lm_head|embed_out": "a logit for each token",
+    "norm|layernorm|layer_norm|ln_1|ln_2|ln_f": "gives a token's vector a fixed size",
+}
+"""What a module does, by the end of its path; the first that fits."""
 
 
 @measurement
-def printed(model: ModelHandle) -> str:
-    """The model as `print(model)` shows it"""
-    return str(model.loaded().model)
-
-
-@measurement
-def module_table(model: ModelHandle) -> pd.DataFrame:
+def modules(model: ModelHandle) -> pd.DataFrame:
     """Modules that hold parameters
 
-    Columns: ``module`` (path; ``*`` stands for the number of a block), ``kind`` (class),
-    ``weights`` (names and shapes), ``parameters`` (of one such module), ``times`` (how many there
-    are), ``total`` (shared storage counts 0), ``shared_with`` (path of the module that owns it).
+    Columns: ``module`` (path, within its block if it is in one), ``shape`` (of its tensors),
+    ``parameters`` (of one such module; those that another module owns count 0), ``times`` (how many
+    there are), ``does``.
     """
-    network = model.loaded().model
-    rows: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
     owners: dict[int, str] = {}
-    for path, module in network.named_modules(remove_duplicate=False):
+    for path, module in model.loaded().model.named_modules(remove_duplicate=False):
         own = dict(module.named_parameters(recurse=False))
         if not own:
             continue
-        first = owners.setdefault(next(iter(own.values())).data_ptr(), path)
-        general, owner = _star(path), "" if first == path else _star(first)
-        weights = ", ".join(f"{name} {_by(tensor.shape)}" for name, tensor in own.items())
-        weights += f" (that of {owner})" if owner else ""
-        size = sum(tensor.numel() for tensor in own.values())
-        key = (general, type(module).__name__, weights, owner)
-        row = rows.setdefault(key, {"parameters": size, "times": 0, "total": 0})
-        row["times"] += 1
-        row["total"] += 0 if owner else size
-    names = ("module", "kind", "weights", "shared_with")
-    table = pd.DataFrame(
-        [{**dict(zip(names, key, strict=True)), **row} for key, row in rows.items()]
-    )
-    return table[["module", "kind", "weights", "parameters", "times", "total", "shared_with"]]
+        for tensor in own.values():
+            owners.setdefault(tensor.data_ptr(), path)
+        first = owners[next(iter(own.values())).data_ptr()]
+        general = re.sub(r"^.*\.\d+\.", "", path)
+        shape = ", ".join(("bias " if n == "bias" else "") + _by(t.shape) for n, t in own.items())
+        size = sum(t.numel() for t in own.values() if owners[t.data_ptr()] == path)
+        does = _does(general) + ("" if first == path else " (shared)")
+        new = {"parameters": size, "times": 0, "does": does}
+        rows.setdefault((general, shape), new)["times"] += 1
+    return pd.DataFrame([{"module": m, "shape": s, **row} for (m, s), row in rows.items()])
 
 
-def _star(path: str) -> str:
-    """``transformer.h.0.attn`` to ``transformer.h.*.attn``."""
-    return re.sub(r"\.\d+(?=\.|$)", ".*", path)
+def _does(path: str) -> str:
+    return next((text for ends, text in _DOES.items() if re.search(f"({ends})$", path)), "")
 
 
 def _by(shape: Sequence[int]) -> str:
@@ -81,17 +87,13 @@ def ledger(model: ModelHandle) -> pd.DataFrame:
 
     table = parameter_ledger(model.loaded().model)
     kept = [part for part in PARTS if part in set(table["part"])]
-    own = table[table["shared_with"] == ""]
-    counts = [own.loc[own["part"] == part, "parameters"] for part in kept]
-    summed = pd.DataFrame(
-        {
-            "part": kept,
-            "parameters": [int(count.sum()) for count in counts],
-            "tensors": [len(count) for count in counts],
-        }
-    )
-    summed.insert(2, "share", summed["parameters"] / summed["parameters"].sum())
-    return summed
+    own = table[table["shared_with"] == ""].groupby("part")["parameters"]
+    summed = own.agg(["sum", "size"]).reindex(kept)
+    parameters = summed["sum"].fillna(0).astype(int)
+    share = parameters / parameters.sum()
+    tensors = summed["size"].fillna(0).astype(int)
+    columns = {"parameters": parameters, "share": share, "tensors": tensors}
+    return pd.DataFrame(columns).rename_axis("part").reset_index()
 
 
 @dataclass(frozen=True)
@@ -99,20 +101,14 @@ class BlockCheck:
     """The closed form of a block against the count of its tensors."""
 
     terms: pd.DataFrame
-    """``part``, ``formula`` and ``parameters`` of each term."""
-    predicted: int
+    """``part``, ``formula``, ``numbers`` (the same with the widths in it), ``parameters``."""
     counted: tuple[int, ...]
     """Parameters of each block, in order."""
-    numel: int
-    """Sum of `numel()` over all tensors of the model, shared storage once."""
-    ledger_total: int
-    widths: dict[str, int]
-    """The letters of the formulas: d, q, k, m, h."""
 
     @property
-    def equal_blocks(self) -> int:
-        """Blocks whose count is the predicted one."""
-        return sum(count == self.predicted for count in self.counted)
+    def predicted(self) -> int:
+        """Parameters of a block by the closed form."""
+        return int(self.terms["parameters"].sum())
 
 
 @measurement
@@ -126,21 +122,47 @@ def block_check(model: ModelHandle) -> BlockCheck:
     grouped = single.groupby(["part", "formula"], sort=False)["parameters"]
     terms = grouped.agg(["sum", "size"]).reset_index().rename(columns={"sum": "parameters"})
     times = terms.pop("size").map(lambda n: f"{n} · " if n > 1 else "")
+    heads, keys = facts.n_heads * facts.d_head, facts.n_kv_heads * facts.d_head
+    widths = {"d": facts.d_model, "q": heads, "k": keys, "m": facts.d_mlp, "h": facts.d_head}
+    terms["numbers"] = times + terms["formula"].map(lambda formula: _in_numbers(formula, widths))
     terms["formula"] = times + terms["formula"]
-    numel = {p.data_ptr(): p.numel() for p in loaded.model.parameters()}
-    return BlockCheck(
-        terms=terms,
-        predicted=int(terms["parameters"].sum()),
-        counted=tuple(books.block_parameters(loaded.model, i) for i in range(facts.n_layers)),
-        numel=sum(numel.values()),
-        ledger_total=int(books.parameter_ledger(loaded.model)["parameters"].sum()),
-        widths={
-            "d": facts.d_model,
-            "q": facts.n_heads * facts.d_head,
-            "k": facts.n_kv_heads * facts.d_head,
-            "m": facts.d_mlp,
-            "h": facts.d_head,
-        },
+    blocks = range(facts.n_layers)
+    counted = tuple(books.block_parameters(loaded.model, i) for i in blocks)
+    return BlockCheck(terms[["part", "formula", "numbers", "parameters"]], counted)
+
+
+def _in_numbers(formula: str, widths: dict[str, int]) -> str:
+    """``2dq + k`` to "2 · 576 · 576 + 192": letters side by side are multiplied."""
+    terms = (re.findall(r"\d+|[a-z]", term) for term in formula.split("+"))
+    return " + ".join(" · ".join(f"{widths.get(f, f)}" for f in term) for term in terms)
+
+
+def embedding_shares(model: ModelHandle) -> pd.DataFrame:
+    """Share of token embedding and head in public models of many sizes, and in this one.
+
+    Columns: ``name``, ``parameters``, ``share``, ``head`` (tied to the embedding, or its own),
+    ``this`` (the model of the run). Published models whose tie is not known are left out.
+    """
+    table = pd.read_csv(DATA / "facts" / "architectures.csv").dropna(subset="tied")
+    facts = model.facts
+    own = {
+        "name": facts.name,
+        "parameters_billion": facts.n_parameters / 1e9,
+        "vocab": facts.vocab_size_embedding,
+        "d_model": facts.d_embedding,
+        "tied": "yes" if facts.tied_embeddings else "no",
+    }
+    table = pd.concat([table, pd.DataFrame([own])], ignore_index=True)
+    matrices = table["tied"].map({"yes": 1, "no": 2})
+    numbers = table["parameters_billion"] * 1e9
+    return pd.DataFrame(
+        {
+            "name": table["name"],
+            "parameters": numbers,
+            "share": matrices * table["vocab"] * table["d_model"] / numbers,
+            "head": matrices.map({1: "tied to the embedding", 2: "a matrix of its own"}),
+            "this": table.index == len(table) - 1,
+        }
     )
 
 
@@ -152,54 +174,21 @@ class DataFlow:
     """Shape on each edge, batch and seq as words: ``ids``, ``embedding``, ``stream``, ``query``,
     ``key``, ``pattern``, ``attention``, ``inner``, ``head_input``, ``logits``; ``position`` with
     learned positions."""
-    n_layers: int
-    vocab: int
-    d_model: int
-    d_embedding: int
-    context_length: int
-    n_heads: int
-    n_kv_heads: int
-    placement: str
-    block_norms: int
-    """Norms in one block."""
-    norm_kind: str
+    facts: ModelFacts
     norms_on_heads: bool
-    """Whether queries and keys are normalised head by head."""
-    position_scheme: str
-    gated: bool
-    activation: str
-    has_final_norm: bool
-    tied: bool
-    scaled_embedding: bool
-    logit_softcap: float | None
+    """Whether queries and keys are normalised head by head (Qwen3, Gemma 3, some Phi)."""
 
 
 @measurement
 def data_flow(model: ModelHandle) -> DataFlow:
     """Shapes on every edge, by hooks in one forward pass"""
+    from internals.models import families
+
     loaded = model.loaded()
-    facts = loaded.facts
-    return DataFlow(
-        shapes=_shapes(loaded),
-        n_layers=facts.n_layers,
-        vocab=facts.vocab_size_embedding,
-        d_model=facts.d_model,
-        d_embedding=facts.d_embedding,
-        context_length=facts.context_length,
-        n_heads=facts.n_heads,
-        n_kv_heads=facts.n_kv_heads,
-        placement=facts.norm_placement,
-        block_norms=(facts.n_norms - facts.has_final_norm) // facts.n_layers,
-        norm_kind=facts.norm_kind,
-        norms_on_heads=_norms_on_heads(loaded),
-        position_scheme=facts.position_scheme,
-        gated=facts.mlp_kind == "gated",
-        activation=facts.activation,
-        has_final_norm=facts.has_final_norm,
-        tied=facts.tied_embeddings,
-        scaled_embedding=facts.scaled_embedding,
-        logit_softcap=facts.logit_softcap,
-    )
+    network = loaded.model
+    attention = families.attention(network, families.blocks(network)[0])
+    norms = any("norm" in name for name, _ in attention.named_parameters())
+    return DataFlow(_shapes(loaded), loaded.facts, norms)
 
 
 def _shapes(loaded: LoadedModel) -> dict[str, str]:
@@ -265,12 +254,3 @@ def _named(name: str, shape: Sequence[int]) -> str:
     words = ["batch", *((f"{sizes[1]} heads", "seq") if heads else ("seq",))]
     words += ["seq" if name == "pattern" else f"{size:,}" for size in sizes[len(words) :]]
     return " × ".join(words)
-
-
-def _norms_on_heads(loaded: LoadedModel) -> bool:
-    """Whether the attention module holds norms of its own (Qwen3, Gemma 3, some Phi)."""
-    from internals.models import families
-
-    network = loaded.model
-    attention = families.attention(network, families.blocks(network)[0])
-    return any("norm" in name for name, _ in attention.named_parameters())

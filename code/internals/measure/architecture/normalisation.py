@@ -1,7 +1,7 @@
-"""What changes when batch statistics stand in the place of a model's own norms.
+"""Batch statistics in place of the model's own norm: what leaks, what it costs, what explodes.
 
-Every norm of the residual stream is exchanged, nothing else; norms inside attention stay. Measured:
-dependence on batch mates, on future tokens, and loss. Axes: ``batch``, ``seq``, ``feature``.
+The exchange is made in the trained model, so its losses are those of a mismatch; the dependence of
+a prediction on other tokens is arithmetic. Axes: ``batch``, ``seq``, ``feature``.
 """
 
 from __future__ import annotations
@@ -12,26 +12,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from internals.cache import measurement
+from internals.errors import NotApplicable
 from internals.measure import effort
-from internals.measure.windows import HELD_OUT, utf8_bytes, window_length, windows
+from internals.measure.windows import HELD_OUT, window_length, windows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from internals.models import LoadedModel, ModelHandle
 
-Kind = Literal["own", "batch", "running"]
-KINDS: tuple[Kind, ...] = ("own", "batch", "running")
-"""The model's own norm; batch statistics; statistics frozen from other text (evaluation mode)."""
-SEQ = 48
+Kind = Literal["own", "batch", "frozen"]
+KINDS: tuple[Kind, ...] = ("own", "batch", "frozen")
+"""The model's own norm; statistics of the batch; statistics frozen from other text."""
+SEQ = 32
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Per feature, over calibration text: what enters a norm and what leaves it."""
+    """Per feature, over other text: what enters a norm and what leaves it."""
 
     mean_in: Tensor
     std_in: Tensor
@@ -41,33 +43,15 @@ class Moments:
 
 def moments(network: Any, ids: Tensor) -> dict[str, Moments]:
     """Moments of every norm of the residual stream, by its name in `families.all_norms`."""
-    import torch
-
-    from internals.models import families
-
     found: dict[str, Moments] = {}
 
-    def watch(name: str) -> Any:
-        def note(_module: Any, args: tuple[Tensor, ...], out: Tensor) -> None:
-            x, y = _flat(args[0]), _flat(out)
-            found[name] = Moments(x.mean(0), x.std(0), y.mean(0), y.std(0))
+    def note(name: str, x: Tensor, y: Tensor) -> None:
+        x, y = _rows(x).float(), _rows(y).float()
+        found[name] = Moments(x.mean(0), x.std(0), y.mean(0), y.std(0))
 
-        return note
-
-    norms = families.all_norms(network)
-    handles = [norm.register_forward_hook(watch(name)) for name, norm in norms.items()]
-    try:
-        with torch.inference_mode():
-            network(ids, use_cache=False)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with watched(network, note):
+        hidden(network, ids)
     return found
-
-
-def _flat(x: Tensor) -> Tensor:
-    """``(batch · seq, feature)`` in float32; OPT flattens before some norms, others do not."""
-    return x.detach().reshape(-1, x.shape[-1]).float()
 
 
 @contextmanager
@@ -78,25 +62,28 @@ def exchanged(network: Any, kind: Kind, known: dict[str, Moments]) -> Iterator[N
     every feature leaves with the mean and spread that it has in the intact model: what differs is
     whose statistics are used, not the scale of the features.
     """
+
+    def swap(name: str, x: Tensor, y: Tensor) -> Tensor:
+        own, rows = known[name], _rows(x).float()
+        mean = rows.mean(0) if kind == "batch" else own.mean_in
+        variance = rows.var(0, unbiased=False) if kind == "batch" else own.std_in**2
+        unit = (x.float() - mean) / (variance + 1e-5).sqrt()
+        return (unit * own.std_out + own.mean_out).to(y.dtype)
+
+    with watched(network, (lambda *_: None) if kind == "own" else swap):
+        yield
+
+
+@contextmanager
+def watched(network: Any, act: Any) -> Iterator[None]:
+    """Within this scope ``act(name, input, output)`` meets, and may replace, what a norm gives."""
     from internals.models import families
 
-    def swap(name: str) -> Any:
-        own = known[name]
+    def hook(name: str) -> Any:
+        return lambda _module, args, out: act(name, args[0], out)
 
-        def replaced(_module: Any, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
-            x = args[0].float()
-            rows = x.reshape(-1, x.shape[-1])
-            mean = rows.mean(0) if kind == "batch" else own.mean_in
-            variance = rows.var(0, unbiased=False) if kind == "batch" else own.std_in**2
-            unit = (x - mean) / (variance + 1e-5).sqrt()
-            return (unit * own.std_out + own.mean_out).to(out.dtype)
-
-        return replaced
-
-    handles = []
-    if kind != "own":
-        norms = families.all_norms(network)
-        handles = [norm.register_forward_hook(swap(name)) for name, norm in norms.items()]
+    norms = families.all_norms(network)
+    handles = [norm.register_forward_hook(hook(name)) for name, norm in norms.items()]
     try:
         yield
     finally:
@@ -104,167 +91,131 @@ def exchanged(network: Any, kind: Kind, known: dict[str, Moments]) -> Iterator[N
             handle.remove()
 
 
-def _logits(network: Any, ids: Tensor, rows: int | None = None) -> Tensor:
-    """Logits ``(batch, seq, vocab)``; of the first ``rows`` sequences if given.
+def _rows(x: Tensor) -> Tensor:
+    """``(batch · seq, feature)``; OPT flattens before some norms, others do not."""
+    return x.detach().reshape(-1, x.shape[-1])
 
-    The others pass through the network, where they act, but not through the head.
-    """
+
+def hidden(network: Any, ids: Tensor) -> Any:
+    """The body's result, with all hidden states; the head, which is large, is spared."""
+    import torch
+
+    from internals.models import families
+
+    with torch.inference_mode():
+        return families.body(network)(ids, use_cache=False, output_hidden_states=True)
+
+
+def _logits(network: Any, subject: Tensor, mate: Tensor) -> Tensor:
+    """Logits ``(seq, vocab)`` of a sequence in a batch of two; the mate does not pass the head."""
     import torch
 
     from internals.models import families
 
     head = families.unembedding(network)
-    handle = head.register_forward_pre_hook(lambda _module, args: (args[0][:rows],))
+    handle = head.register_forward_pre_hook(lambda _module, args: (args[0][:1],))
     try:
         with torch.inference_mode():
-            return network(ids, use_cache=False).logits.float()
+            return network(torch.stack([subject, mate]), use_cache=False).logits[0].float()
     finally:
         handle.remove()
 
 
-def _kl_bits(p: Tensor, q: Tensor) -> Tensor:
-    """KL(p‖q) in bits at each position, from logits ``(…, vocab)``."""
-    first, second = p.log_softmax(-1), q.log_softmax(-1)
-    return (first.exp() * (first - second)).sum(-1).clamp_min(0) / math.log(2)
-
-
-@dataclass(frozen=True)
-class Swap:
-    """Dependence and loss under each kind of norm, one row for each document."""
-
-    dependence: pd.DataFrame
-    """``network`` (model, random twin), ``kind``, ``document``, ``of`` (mates, future, shape),
-    ``largest_change`` (of a logit), ``kl_bits`` (mean over positions), ``top_changed_share``."""
-    loss: pd.DataFrame
-    """``kind``, ``document``, ``bits_per_byte``."""
-    batch: int
-    seq: int
-
-
 @measurement(files=[HELD_OUT])
-def swap(model: ModelHandle, documents: int = 24, batch: int = 4) -> Swap:
-    """Batch statistics in place of the model's own norm"""
+def leak(model: ModelHandle, documents: int = 48) -> pd.DataFrame:
+    """What a prediction depends on, under the model's own norm and under batch statistics
+
+    Every document is read in a batch of two. What a prediction must not depend on is exchanged: the
+    other sequence of the batch (``mate``), the document's own second half (``later``, compared in
+    its first half), or, under the own norm, both at once.
+
+    Columns: ``kind`` (own, batch), ``changed``, ``document``, ``largest_change`` (of a logit),
+    ``kl_bits`` (mean over positions), ``top_changed`` (share of positions with another first
+    choice).
+    """
     loaded = model.loaded()
-    seq = window_length(loaded, SEQ)
-    documents = effort.units(loaded.facts, documents, least=10)
-    ids = windows(loaded, documents * 2, seq)
-    half = len(ids) // 2
-    subjects, others = ids[:half], ids[half:]
-    rows: list[dict[str, Any]] = []
-    losses: list[dict[str, Any]] = []
-    for name, network in (("model", loaded.model), ("random twin", loaded.random_twin())):
-        known = moments(network, others)
-        for kind in KINDS if name == "model" else KINDS[:2]:
-            with exchanged(network, kind, known):
-                for number, row in enumerate(_dependence(network, subjects, others, batch)):
-                    rows += [{"network": name, "kind": kind, "document": number, **r} for r in row]
-                if name == "model":
-                    losses += _losses(loaded, subjects, kind, batch)
-    return Swap(pd.DataFrame(rows), pd.DataFrame(losses), batch, seq)
-
-
-def _dependence(
-    network: Any, subjects: Tensor, others: Tensor, batch: int
-) -> Iterator[list[dict[str, Any]]]:
-    """Change of one sequence's predictions when something changes that it must not see."""
+    network = loaded.model
+    subjects, others = _subjects(loaded, effort.units(loaded.facts, documents, least=16))
+    known = moments(network, others)
     half = subjects.shape[1] // 2
-    for number, subject in enumerate(subjects):
-        first = _mates(others, number, batch - 1)
-        second = _mates(others, number + batch - 1, batch - 1)
-        base = _logits(network, _with(subject, first), 1)[0]
-        mates = _logits(network, _with(subject, second), 1)[0]
-        later = subject.clone()
-        later[half:] = others[number % len(others)][half:]
-        future = _logits(network, _with(later, first), 1)[0]
-        alone = _logits(network, subject[None])[0]
-        yield [
-            _change("mates", base, mates),
-            _change("future", base[:half], future[:half]),
-            _change("shape", base, alone),
-        ]
+    rows: list[dict[str, Any]] = []
+    for kind in KINDS[:2]:
+        with exchanged(network, kind, known):
+            for i, subject in enumerate(subjects):
+                mate, other = others[i], others[(i + 1) % len(others)]
+                later = subject.clone()
+                later[half:] = mate[half:]
+                base = _logits(network, subject, mate)
+                place = {"kind": kind, "document": i}
+                if kind == "own":
+                    both = _change(base[:half], _logits(network, later, other)[:half])
+                    rows += [{**place, "changed": "mate and later", **both}]
+                    continue
+                swapped = _change(base, _logits(network, subject, other))
+                future = _change(base[:half], _logits(network, later, mate)[:half])
+                rows += [{**place, "changed": "mate", **swapped}]
+                rows += [{**place, "changed": "later", **future}]
+    table = pd.DataFrame(rows)
+    _refuse_overflow(table["kl_bits"], "the model's logits")
+    return table
 
 
-def _with(subject: Tensor, mates: Tensor) -> Tensor:
-    import torch
-
-    return torch.cat([subject[None], mates])
-
-
-def _mates(others: Tensor, start: int, n: int) -> Tensor:
-    """``n`` sequences from a ring; starts that lie ``n`` apart share none if it is long enough."""
-    return others[[(start + i) % len(others) for i in range(n)]]
+def _refuse_overflow(values: pd.Series, what: str) -> None:
+    if not np.isfinite(values).all():
+        raise NotApplicable(f"{what} are not finite numbers")
 
 
-def _change(of: str, before: Tensor, after: Tensor) -> dict[str, Any]:
+def leak_means(table: pd.DataFrame) -> pd.DataFrame:
+    """`leak` over the documents: the largest change of a logit, and means of the other columns."""
+    how = {"largest_change": "max", "kl_bits": "mean", "top_changed": "mean"}
+    means = table.groupby(["kind", "changed"], sort=False).agg(how).reset_index()
+    norms = {"own": "the model's own", "batch": "batch statistics"}
+    things = {"mate": "the other text in the batch", "later": "later tokens"}
+    things["mate and later"] = "both"
+    return means.assign(kind=means["kind"].map(norms), changed=means["changed"].map(things))
+
+
+def _subjects(loaded: LoadedModel, documents: int) -> tuple[Tensor, Tensor]:
+    """``(document, seq)`` of the documents that are looked at, and as many others."""
+    ids = windows(loaded, 2 * documents, window_length(loaded, SEQ))
+    return ids[: len(ids) // 2], ids[len(ids) // 2 :]
+
+
+def _change(before: Tensor, after: Tensor) -> dict[str, Any]:
+    p, q = before.log_softmax(-1), after.log_softmax(-1)
     return {
-        "of": of,
         "largest_change": (before - after).abs().max().item(),
-        "kl_bits": _kl_bits(before, after).mean().item(),
-        "top_changed_share": (before.argmax(-1) != after.argmax(-1)).float().mean().item(),
+        "kl_bits": (p.exp() * (p - q)).sum(-1).clamp_min(0).mean().item() / math.log(2),
+        "top_changed": (before.argmax(-1) != after.argmax(-1)).float().mean().item(),
     }
 
 
-def _losses(loaded: LoadedModel, ids: Tensor, kind: str, batch: int) -> list[dict[str, Any]]:
-    """Bits per byte of each document, documents scored ``batch`` at a time."""
-    rows: list[dict[str, Any]] = []
-    for part in ids.split(batch):
-        log_p = _logits(loaded.model, part)[:, :-1].log_softmax(-1)
-        nll = -log_p.gather(-1, part[:, 1:, None]).squeeze(-1).sum(-1) / math.log(2)
-        for bits, tokens in zip(nll.tolist(), part.tolist(), strict=True):
-            size = utf8_bytes(loaded, tokens[1:])
-            rows.append({"kind": kind, "document": len(rows), "bits_per_byte": bits / size})
-    return rows
-
-
 @measurement(files=[HELD_OUT])
-def batch_sizes(model: ModelHandle, documents: int = 12) -> pd.DataFrame:
-    """Dependence on batch mates for growing batches
+def sizes(model: ModelHandle, documents: int = 20) -> pd.DataFrame:
+    """Largest hidden values after each block, under three sources of statistics
 
-    Columns: ``batch``, ``document``, ``kl_bits``: change of a sequence's predictions when all its
-    batch mates are exchanged, under batch statistics.
+    Columns: ``kind`` (see `KINDS`), ``document``, ``block`` (0: what enters the first), ``series``
+    (largest of the first token, largest of later tokens, median of later tokens), ``size``
+    (absolute value; infinite after an overflow).
     """
     loaded = model.loaded()
-    documents = effort.units(loaded.facts, documents, least=6)
-    ids = windows(loaded, documents * 4, window_length(loaded, SEQ))
-    subjects, others = ids[:documents], ids[documents:]
+    subjects, others = _subjects(loaded, effort.units(loaded.facts, documents, least=8))
     known = moments(loaded.model, others)
-    rows = []
-    with exchanged(loaded.model, "batch", known):
-        for batch in (2, 4, 8, 16):
-            for number, subject in enumerate(subjects):
-                first = _mates(others, number, batch - 1)
-                second = _mates(others, number + batch - 1, batch - 1)
-                one, two = (_logits(loaded.model, _with(subject, m), 1)[0] for m in (first, second))
-                change = _kl_bits(one, two).mean().item()
-                rows.append({"batch": batch, "document": number, "kl_bits": change})
-    return pd.DataFrame(rows)
-
-
-@dataclass(frozen=True)
-class OneToken:
-    """What is left of a single token under batch statistics."""
-
-    tokens: int
-    own_change: float
-    """Largest difference of a logit between two single tokens, under the model's own norm."""
-    batch_change: float
-    """The same under batch statistics: a batch of one position is its own mean."""
-
-
-@measurement(files=[HELD_OUT])
-def one_token(model: ModelHandle, tokens: int = 50) -> OneToken:
-    """A batch of one token under both norms"""
-    import torch
-
-    loaded = model.loaded()
-    ids = windows(loaded, None, window_length(loaded, SEQ))
-    known = moments(loaded.model, ids[::4])
-    singles = ids[:, 1:].flatten().unique()
-    step = max(1, len(singles) // tokens)
-    chosen = singles[::step][:tokens]
-    changes = []
-    for kind in ("own", "batch"):
+    tables = []
+    for kind in KINDS:
         with exchanged(loaded.model, kind, known):
-            rows = torch.cat([_logits(loaded.model, token.view(1, 1))[0] for token in chosen])
-        changes.append((rows - rows[0]).abs().max().item())
-    return OneToken(len(chosen), *changes)
+            states = hidden(loaded.model, subjects).hidden_states
+        # The last state of most models has passed the final norm: it is no part of the stream.
+        for block, state in enumerate(states[: loaded.facts.n_layers]):
+            x = state.detach().float().abs().cpu().numpy()
+            for series, values in (
+                ("first token, largest", x[:, 0].max(1)),
+                ("later tokens, largest", x[:, 1:].max((1, 2))),
+                ("later tokens, median", np.median(x[:, 1:], (1, 2))),
+            ):
+                size = np.where(np.isnan(values), np.inf, values)
+                frame = pd.DataFrame({"document": range(len(values)), "size": size})
+                tables.append(frame.assign(kind=kind, block=block, series=series))
+    table = pd.concat(tables, ignore_index=True)
+    _refuse_overflow(table.loc[table["kind"] == "own", "size"], "the model's hidden values")
+    return table

@@ -1,0 +1,3 @@
+"""Chapter 1: findings about parameters, the head as a bottleneck, and norms."""
+
+SECTIONS = ("ledger", "bottleneck", "norms")
