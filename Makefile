@@ -46,6 +46,8 @@ $(READY): requirements.lock pyproject.toml
 	@test -x $(PY) || "$$PYTHON" -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check $${TORCH_INDEX:+--extra-index-url "$$TORCH_INDEX"} -r requirements.lock
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@mkdir -p $(VENV)/etc/ipython # kernels that listen on this machine alone need not warn of it
+	@echo "c.IPKernelApp.log_level = 40" > $(VENV)/etc/ipython/ipython_kernel_config.py
 	@touch $(READY)
 
 env: $(READY) ## create or update the environment in .venv
@@ -85,6 +87,7 @@ serve: $(READY) ## show _book/ at http://localhost:8000 (PORT=…)
 
 clean: ## remove the rendered book and intermediate files; keep measurements
 	@rm -rf _book .build .quarto _freeze
+	@rm -rf index.html index.typ index.pdf index_files site_libs report/*.html report/*.typ report/*_files
 
 clean-all: clean ## remove the measurements and the environment as well
 	@rm -rf .cache $(VENV)
