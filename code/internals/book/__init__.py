@@ -57,6 +57,11 @@ class Report:
         """Facts about the model, ready for prose: ``{python} report.facts.n_layers``."""
         return SimpleNamespace(**{n: _text(v) for n, v in evidence.facts(self.subject).items()})
 
+    @property
+    def note(self) -> Table | None:
+        """The notice as a callout; nothing where there is none."""
+        return Table(f"::: {{.callout-note}}\n{self.notice}\n:::\n") if self.notice else None
+
     @cached_property
     def run(self) -> Any:
         """What this run was made with (see `internals.book.about`)."""
