@@ -10,7 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from internals.errors import UserError
 from internals.generation.sampling import Sampler
@@ -26,16 +26,19 @@ class GenerationError(UserError):
     """A prompt or a length with which the model cannot generate."""
 
 
+class Strategy(Protocol):
+    """What chooses the next token; a `Sampler` does."""
+
+    def choose(self, logits: Tensor, generator: Any) -> Tensor:
+        """``(batch, vocab) -> (batch,)``"""
+
+
 @dataclass(frozen=True)
 class Generated:
-    """New tokens of each prompt, without the prompt and without the end token."""
+    """New tokens of each prompt, without the prompt."""
 
     ids: tuple[tuple[int, ...], ...]
     """One tuple of new token ids for each prompt."""
-    ended: tuple[bool, ...]
-    """Whether the model itself ended the text with its end token."""
-    steps: int
-    """Forward passes, the prefill included."""
     tokens_processed: int
     """Token positions that went through the model, padding included."""
 
@@ -59,11 +62,6 @@ class Padded:
         """Whether any row is shorter than the others."""
         return not bool(self.mask.all())
 
-    def real_ids(self) -> Tensor:
-        """``(batch, seq)``: the ids with padding replaced by the last real token of the row, so
-        that a rule on the tokens seen so far never meets a token that is not in the text."""
-        return self.ids.where(self.mask.bool(), self.ids[:, -1:])
-
 
 def pad_left(prompts: Sequence[Sequence[int]], pad_id: int, device: Any = None) -> Padded:
     """Stack prompts of different lengths. A decoder needs the padding on the left, because the
@@ -86,54 +84,40 @@ def generate(
     prompts: Sequence[Sequence[int]],
     n_new: int,
     *,
-    sampler: Sampler = GREEDY,
+    sampler: Strategy = GREEDY,
     seed: int = 0,
     cached: bool = True,
-    end_id: int | None = None,
-    on_tokens: Callable[[list[int]], None] | None = None,
     copies: int = 1,
 ) -> Generated:
-    """Continue each prompt by up to ``n_new`` tokens.
+    """Continue each prompt by ``n_new`` tokens, whatever they are: no token ends a text.
 
     Args:
         model: a causal language model of the library, in evaluation mode.
         prompts: token ids of each prompt; lengths may differ.
-        n_new: new tokens at most; exactly this many where ``end_id`` is None.
+        n_new: new tokens.
         sampler: greedy by default.
         seed: of a generator of its own, so that the same call gives the same tokens.
         cached: keep keys and values, or run the whole text again for each token.
-        end_id: a row that draws this token stops; None never stops.
-        on_tokens: called with the new token of each row as soon as it is there.
         copies: continuations of each prompt, which stand together and share its prefill.
 
     Raises:
         GenerationError: for an empty prompt, ``n_new`` < 1, or a text longer than the context.
-        SamplingError: for parameters of the sampler outside their range.
+        SamplingError: for logits that are not numbers.
     """
     import torch
 
     check_length(model, prompts, n_new)
-    pad_id = 0 if end_id is None else end_id
-    batch = pad_left(prompts, pad_id, model.device)
+    batch = pad_left(prompts, 0, model.device)
     generator = torch.Generator(model.device).manual_seed(seed)
-    running = torch.ones(copies * len(prompts), dtype=torch.bool, device=model.device)
     new: list[Tensor] = []
     processed = 0
-    seen = batch.real_ids().repeat_interleave(copies, 0) if sampler.penalty is not None else None
     for logits, n_processed in _steps(model, batch, new, cached, copies):
         processed += n_processed
-        token = sampler.choose(logits.float(), generator, seen)
-        if end_id is not None:
-            token = token.where(running, end_id)
-            running = running & (token != end_id)
-        new.append(token)
-        if seen is not None:
-            seen = torch.cat([seen, token[:, None]], dim=1)
-        if on_tokens:
-            on_tokens(token.tolist())
-        if len(new) == n_new or not running.any():
+        new.append(sampler.choose(logits.float(), generator))
+        if len(new) == n_new:
             break
-    return _collect(torch.stack(new, dim=1), end_id, processed)
+    rows = torch.stack(new, dim=1).tolist()
+    return Generated(tuple(map(tuple, rows)), processed)
 
 
 def check_length(model: Any, prompts: Sequence[Sequence[int]], n_new: int) -> None:
@@ -213,12 +197,3 @@ def next_logits(
 def _accepted(forward: Callable[..., Any]) -> frozenset[str]:
     """Names of the arguments that the forward pass of a class of models takes."""
     return frozenset(inspect.signature(forward).parameters)
-
-
-def _collect(new: Tensor, end_id: int | None, processed: int) -> Generated:
-    rows, ended = [], []
-    for row in new.tolist():
-        stop = row.index(end_id) if end_id in row else len(row)
-        rows.append(tuple(row[:stop]))
-        ended.append(stop < len(row))
-    return Generated(tuple(rows), tuple(ended), new.shape[1], processed)

@@ -8,7 +8,7 @@ Axes: any leading axes, then ``vocab``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -97,62 +97,6 @@ def _nucleus_edge(rows: Tensor, p: float, stage: int = 0) -> tuple[Tensor, Tenso
     return last, ties
 
 
-def min_p(p: float) -> Rule:
-    """Keep tokens with at least ``p`` times the probability of the likeliest one
-    (Nguyen et al. 2024)."""
-    if not 0 <= p <= 1:
-        raise SamplingError(f"min-p must lie between 0 and 1, but is {p}.")
-
-    def rule(logits: Tensor) -> Tensor:
-        best = logits.max(dim=-1, keepdim=True).values
-        floor = best + (math.log(p) if p > 0 else -math.inf)
-        return logits.masked_fill(logits < floor, -math.inf)
-
-    return rule
-
-
-def typical_p(p: float) -> Rule:
-    """Keep the tokens whose surprisal is closest to the entropy, up to mass ``p``
-    (Meister et al. 2023, locally typical sampling); the crossing token stays."""
-    if not 0 < p <= 1:
-        raise SamplingError(f"typical-p must lie above 0 and at most at 1, but is {p}.")
-
-    def rule(logits: Tensor) -> Tensor:
-        if p == 1:
-            return logits
-        log_probs = logits.log_softmax(dim=-1)
-        probs = log_probs.exp()
-        entropy = -(probs * log_probs).nansum(dim=-1, keepdim=True)
-        distance = (-log_probs - entropy).abs()
-        _, order = distance.sort(dim=-1, stable=True)
-        mass = probs.gather(-1, order)
-        drop = mass.cumsum(dim=-1) - mass >= p
-        drop[..., 0] = False
-        return logits.masked_fill(drop.scatter(-1, order, drop), -math.inf)
-
-    return rule
-
-
-def repetition_penalty(penalty: float, seen: Sequence[int] | Tensor) -> Rule:
-    """Divide positive and multiply negative logits of tokens already ``seen`` by ``penalty``
-    (Keskar et al. 2019). Unlike the other rules it depends on the zero of the logits.
-
-    ``seen``: ``(tokens,)`` for all rows, or ``(batch, tokens)`` with a text for each row.
-    """
-    if not (penalty > 0 and math.isfinite(penalty)):
-        raise SamplingError(f"The repetition penalty must be a positive number, but is {penalty}.")
-
-    def rule(logits: Tensor) -> Tensor:
-        import torch
-
-        ids = torch.as_tensor(seen, dtype=torch.long, device=logits.device)
-        ids = ids.expand(*logits.shape[:-1], ids.shape[-1])
-        part = logits.gather(-1, ids)
-        return logits.scatter(-1, ids, (part / penalty).where(part > 0, part * penalty))
-
-    return rule
-
-
 def compose(*rules: Rule) -> Rule:
     """One rule that applies ``rules`` from left to right."""
 
@@ -166,52 +110,30 @@ def compose(*rules: Rule) -> Rule:
 
 @dataclass(frozen=True)
 class Sampler:
-    """A named decoding strategy: greedy, or a draw after rules.
-
-    Their order is temperature, top-k, top-p, min-p, typical-p, as in the library. The repetition
-    penalty comes before all of them and works on greedy decoding too. Parameters outside their
-    range raise `SamplingError` at once.
-    """
+    """A named decoding strategy: greedy, or a draw after temperature, top-k and top-p, in this
+    order, which is the library's. Parameters outside their range raise `SamplingError` at once."""
 
     name: str
     greedy: bool = False
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
-    min_p: float | None = None
-    typical_p: float | None = None
-    penalty: float | None = None
-    """Repetition penalty; needs the tokens seen so far."""
 
     def __post_init__(self) -> None:
         self.rule()
-        if self.penalty is not None:
-            repetition_penalty(self.penalty, ())
 
     def rule(self) -> Rule:
-        """The rules of this strategy as one, the repetition penalty apart."""
+        """The rules of this strategy as one."""
         parts = [temperature(self.temperature)]
         if self.top_k is not None:
             parts.append(top_k(self.top_k))
-        for rule, p in ((top_p, self.top_p), (min_p, self.min_p), (typical_p, self.typical_p)):
-            if p is not None:
-                parts.append(rule(p))
+        if self.top_p is not None:
+            parts.append(top_p(self.top_p))
         return compose(*parts)
 
-    def choose(
-        self, logits: Tensor, generator: Generator | None = None, seen: Tensor | None = None
-    ) -> Tensor:
-        """The next token of each row: ``(batch, vocab) -> (batch,)``.
-
-        ``seen``: ``(batch, tokens)`` so far, read by the repetition penalty alone.
-        """
-        if self.penalty is not None:
-            if seen is None:
-                raise ValueError("a repetition penalty needs the tokens seen so far")
-            logits = repetition_penalty(self.penalty, seen)(logits)
-        if self.greedy:
-            return argmax(logits)
-        return draw(self.rule()(logits), generator)
+    def choose(self, logits: Tensor, generator: Generator | None = None) -> Tensor:
+        """The next token of each row: ``(batch, vocab) -> (batch,)``."""
+        return argmax(logits) if self.greedy else draw(self.rule()(logits), generator)
 
 
 def argmax(logits: Tensor) -> Tensor:
@@ -222,30 +144,20 @@ def argmax(logits: Tensor) -> Tensor:
 
 
 def draw(logits: Tensor, generator: Generator | None = None) -> Tensor:
-    """One token of each row by its probability: ``(batch, vocab) -> (batch,)``."""
-    return draws(logits, 1, generator).squeeze(-1)
-
-
-def draws(logits: Tensor, n: int, generator: Generator | None = None) -> Tensor:
-    """``n`` independent tokens of each row by their probability: ``(batch, vocab) -> (batch, n)``.
+    """One token of each row by its probability: ``(batch, vocab) -> (batch,)``.
 
     The first token whose cumulative probability exceeds a uniform number, so that a token without
     probability is never drawn; ten times faster than `torch.multinomial` on a CPU.
     """
     import torch
 
-    check_logits(logits)
+    _check(logits.max(dim=-1).values)
     mass = logits.softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)
     uniform = torch.rand(
-        (*mass.shape[:-1], n), generator=generator, device=mass.device, dtype=torch.float64
+        (*mass.shape[:-1], 1), generator=generator, device=mass.device, dtype=torch.float64
     )
     # The total is one up to rounding; scaled by it, the number stays below the last entry.
-    return torch.searchsorted(mass, uniform * mass[..., -1:], right=True)
-
-
-def check_logits(logits: Tensor) -> None:
-    """Raise `SamplingError` unless every row of ``(..., vocab)`` logits has a finite maximum."""
-    _check(logits.max(dim=-1).values)
+    return torch.searchsorted(mass, uniform * mass[..., -1:], right=True).squeeze(-1)
 
 
 def _check(best: Tensor) -> None:

@@ -1,7 +1,4 @@
-"""What the settings do to one step: nuclei, a hidden top-k, what is kept; greedy against beam.
-
-The unit is the prompt.
-"""
+"""What the rules do to one step; greedy decoding against beam search. The unit is the prompt."""
 
 from __future__ import annotations
 
@@ -13,56 +10,90 @@ import pandas as pd
 
 from internals import inputs
 from internals.cache import measurement
-from internals.measure.capability import start_ids
-from internals.measure.generation import metrics
-from internals.measure.generation.samples import BEAM, OPENINGS, SETTINGS, samples, token_ids
-from internals.measure.probabilities.temperature import PROMPTS, next_logits
+from internals.generation.sampling import Sampler
+from internals.measure.generation.samples import BEAM, GREEDY, OPENINGS, samples, stories
+from internals.tokens import prompt_ids
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from internals.generation.sampling import Rule
+    from internals.generation.generate import Padded
     from internals.models import LoadedModel, ModelHandle
 
-DEFAULT_TOP_K = 50
-"""Tokens that the library's ``generate`` keeps unless told otherwise; `nuclei` checks it."""
-STEPS_OF = ("T 1", "T 1.3", "k 5", "k 50", "p 0.5", "p 0.9", "p 0.95")
-STEP_SEEDS = 1
-"""Samples of a prompt whose steps are looked at one by one."""
+PROMPTS = inputs.PROMPTS / "next_token.yaml"
+K, P = 10, 0.9
+"""Of top-k and top-p where their survivors are counted and drawn."""
+ALL, TOP_K, TOP_P = "no rule", f"top-k, k = {K}", f"top-p, p = {P}"
+RULES = {ALL: Sampler("all"), TOP_K: Sampler("k", top_k=K), TOP_P: Sampler("p", top_p=P)}
+
+
+def _batch(loaded: LoadedModel, texts: list[str]) -> Padded:
+    from internals.generation.generate import pad_left
+
+    ids = [prompt_ids(loaded.tokenizer, text) for text in texts]
+    return pad_left(ids, 0, loaded.model.device)
 
 
 @measurement
-def nuclei(model: ModelHandle, prompts: Path = PROMPTS, p: float = 0.9) -> pd.DataFrame:
-    """Size of the nucleus after every prompt, and what a hidden top-k takes from it
+def survivors(model: ModelHandle, openings: Path = OPENINGS, shown: int = 9) -> pd.DataFrame:
+    """Which tokens each rule leaves after every opening
 
-    Columns: ``prompt``, ``family``, ``entropy_bits``, ``size`` (tokens of the nucleus), ``lost``
-    (mass of the nucleus outside what is left by default), ``by_default`` and ``switched_off``
-    (tokens that the library's own ``generate`` leaves possible when it is asked for top-p alone,
-    and when it is told ``top_k=0`` as well). By default fewer than 50 are left, since top-p then
-    works on the 50 likeliest tokens, whose probabilities have been scaled to sum to one.
+    Columns: ``prompt``, ``text``, ``rule`` (a key of `RULES`), ``place`` (1 is the likeliest, up to
+    ``shown``), ``token``, ``probability`` (what it is drawn with; 0 where the rule removes it),
+    ``before`` (without a rule), ``kept`` (tokens that the rule leaves), ``mass`` (their probability
+    without the rule).
     """
+    from internals.generation.generate import next_logits
+
     loaded = model.loaded()
-    rows = []
-    for prompt in inputs.prompts(prompts):
-        q = next_logits(loaded, prompt.text).softmax(-1).sort(descending=True).values
-        before = q.cumsum(0) - q
-        size = max(1, int((before < p).sum()))
-        entropy = -(q * q.clamp_min(1e-300).log2()).sum().item()
-        left = [_left_by_library(loaded, prompt.text, top_p=p, **o) for o in ({}, {"top_k": 0})]
-        lost = q[left[0] : size].sum().item()
-        rows.append((prompt.id, prompt.family, entropy, size, lost, *left))
-    columns = ["prompt", "family", "entropy_bits", "size", "lost", "by_default", "switched_off"]
+    chosen = inputs.openings(openings)
+    batch = _batch(loaded, [o.text for o in chosen])
+    mask = batch.mask if batch.padded else None
+    logits = next_logits(loaded.model, batch.ids, mask, batch.positions, None).double()
+    rows: list[Any] = []
+    for opening, z in zip(chosen, logits, strict=True):
+        before = z.softmax(-1)
+        top = before.topk(min(shown, len(z)))
+        tokens = [loaded.tokenizer.decode([i]) for i in top.indices.tolist()]
+        for name, rule in RULES.items():
+            left = rule.rule()(z)
+            inside = left.isfinite()
+            after = left.softmax(-1)[top.indices].tolist()
+            own = (int(inside.sum()), float(before[inside].sum()))
+            pairs = zip(tokens, after, top.values.tolist(), strict=True)
+            rows += [(opening.id, opening.text, name, i, *p, *own) for i, p in enumerate(pairs, 1)]
+    columns = ["prompt", "text", "rule", "place", "token", "probability", "before", "kept", "mass"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _left_by_library(loaded: LoadedModel, text: str, **settings: Any) -> int:
-    """Tokens that the library's `generate` leaves possible at the first step."""
+def narrowest_and_widest(survivors: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the openings with the smallest and the largest nucleus."""
+    sizes = survivors[survivors["rule"] == TOP_P].groupby("prompt", sort=False)["kept"].first()
+    return pd.concat(
+        [survivors[survivors["prompt"] == p] for p in (sizes.idxmin(), sizes.idxmax())]
+    )
+
+
+@measurement
+def nuclei(model: ModelHandle, prompts: Path = PROMPTS, p: float = P) -> pd.DataFrame:
+    """Tokens that the library leaves possible by default, asked for top-p alone
+
+    Columns: ``prompt``, ``by_default``, ``switched_off`` (told ``top_k=0`` as well).
+    """
+    loaded = model.loaded()
+    chosen = inputs.prompts(prompts)
+    texts = [prompt.text for prompt in chosen]
+    by_default, off = (_left_by_library(loaded, texts, top_p=p, **o) for o in ({}, {"top_k": 0}))
+    ids = [prompt.id for prompt in chosen]
+    return pd.DataFrame({"prompt": ids, "by_default": by_default, "switched_off": off})
+
+
+def _left_by_library(loaded: LoadedModel, texts: list[str], **settings: Any) -> list[int]:
+    """Tokens that the library's `generate` leaves possible at the first step after each text."""
     import torch
 
-    ids = torch.tensor([loaded.tokenizer(text)["input_ids"]], device=loaded.model.device)
+    batch = _batch(loaded, texts)
     made = loaded.model.generate(
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
+        input_ids=batch.ids,
+        attention_mask=batch.mask,
         do_sample=True,
         max_new_tokens=1,
         return_dict_in_generate=True,
@@ -70,79 +101,24 @@ def _left_by_library(loaded: LoadedModel, text: str, **settings: Any) -> int:
         pad_token_id=0,
         **settings,
     )
-    return int(torch.isfinite(made.scores[0]).sum())
+    return [int(n) for n in torch.isfinite(made.scores[0]).sum(-1)]
 
 
 @measurement
-def kept_sets(model: ModelHandle, openings: Path = OPENINGS) -> pd.DataFrame:
-    """What each setting keeps at every step of its own texts
-
-    Columns: ``setting``, ``prompt``, ``seed``, ``position`` (from 1), ``entropy_bits`` (of the
-    model's distribution), ``kept`` (tokens that may be drawn), ``kept_bits`` (entropy of the
-    distribution that is drawn from).
-    """
-    import torch
-
-    from internals.measure.scoring import batches, padded
-
-    loaded = model.loaded()
-    table = samples(model, openings)
-    table = table[table["setting"].isin(STEPS_OF) & (table["seed"] < STEP_SEEDS)]
-    starts = {
-        o.id: [*start_ids(loaded), *token_ids(loaded, o.text)] for o in inputs.openings(openings)
-    }
-    samplers = {s.name: s for s in SETTINGS}
-    frames = []
-    for name, own in table.groupby("setting", sort=False):
-        rule = samplers[str(name)].rule()
-        texts = [[*starts[r.prompt], *r.ids] for r in own.itertuples()]
-        for group in batches([len(t) for t in texts], 2048):
-            ids = padded([texts[i] for i in group], loaded.model.device)
-            with torch.inference_mode():
-                logits = loaded.model(input_ids=ids, use_cache=False).logits.float()
-            for row, i in enumerate(group):
-                taken = own.iloc[i]
-                n = len(taken["ids"])
-                first = len(texts[i]) - n
-                found = _spread(logits[row, first - 1 : first - 1 + n], rule)
-                found.insert(0, "position", range(1, n + 1))
-                frames.append(found.assign(**taken[["setting", "prompt", "seed"]]))
-    return pd.concat(frames, ignore_index=True)
-
-
-def _spread(logits: Tensor, rule: Rule) -> pd.DataFrame:
-    """Entropy before and after a rule, and what it keeps, for each row of ``(steps, vocab)``."""
-    import torch
-
-    left = rule(logits)
-    bits = []
-    for z in (logits, left):
-        lp = z.double().log_softmax(-1)
-        bits.append(-(lp.exp() * lp).nansum(-1).cpu().numpy() / math.log(2))
-    kept = torch.isfinite(left).sum(-1).cpu().numpy()
-    return pd.DataFrame({"entropy_bits": bits[0], "kept": kept, "kept_bits": bits[1]})
-
-
-@measurement
-def beams(model: ModelHandle, openings: Path = OPENINGS) -> pd.DataFrame:
+def beams(model: ModelHandle) -> pd.DataFrame:
     """Greedy text against beam search: which is more likely under the model?
 
-    Columns: ``prompt``, ``greedy_bits``, ``beam_bits`` (surprisal of the whole continuation),
-    ``greedy_loops``, ``beam_loops``, ``beam_text``.
+    Columns: ``prompt``, ``greedy_bits``, ``beam_bits`` (surprisal of the whole continuation).
     """
     from internals.measure.scoring import mean_surprisal
 
     loaded = model.loaded()
-    table = samples(model, openings)
-    own = {s: table[table["setting"] == s].set_index("prompt") for s in ("greedy", BEAM)}
-    starts = {
-        o.id: [*start_ids(loaded), *token_ids(loaded, o.text)] for o in inputs.openings(openings)
-    }
-    heads = [starts[prompt] for prompt in own["greedy"].index]
-    found = pd.DataFrame({"prompt": list(own["greedy"].index)})
-    for name, part in (("greedy", own["greedy"]), ("beam", own[BEAM])):
-        texts = [list(ids) for ids in part["ids"]]
-        n = len(texts[0])
-        found[f"{name}_bits"] = mean_surprisal(loaded.model, heads, texts) * n / math.log(2)
-        found[f"{name}_loops"] = [metrics.loops(text) for text in texts]
-    return found.assign(beam_text=own[BEAM]["text"].tolist())
+    table = samples(model)
+    heads = {name: head for name, (head, _) in stories(loaded).items()}
+    found = pd.DataFrame({"prompt": list(heads)})
+    for name, setting in (("greedy", GREEDY.name), ("beam", BEAM)):
+        own = table[table["setting"] == setting].set_index("prompt")["ids"]
+        texts = [list(own[prompt]) for prompt in heads]
+        bits = mean_surprisal(loaded.model, list(heads.values()), texts) / math.log(2)
+        found[f"{name}_bits"] = bits * len(texts[0])
+    return found

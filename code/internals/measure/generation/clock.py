@@ -7,53 +7,47 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Hashable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import pandas as pd
-
-from internals.measure import effort
-
-if TYPE_CHECKING:
-    from internals.models import ModelFacts
 
 REPEATS, WARM_UP = 10, 3
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No garbage collection inside."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def interleaved(
-    tasks: Mapping[Hashable, Callable[[], Any]],
+    tasks: Mapping[Any, Callable[[], Any]],
     *,
     repeats: int = REPEATS,
     warm_up: int = WARM_UP,
     clock: Callable[[], float] = time.perf_counter,
 ) -> pd.DataFrame:
-    """Run all tasks in turn, ``warm_up + repeats`` times.
-
-    Returns:
-        columns ``task``, ``repeat`` (from 0), ``seconds``; warm-up rounds are left out.
-    """
+    """Run all tasks in turn, ``warm_up + repeats`` times: columns ``task``, ``repeat`` (from 0),
+    ``seconds``; warm-up rounds are left out."""
     rows = []
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        for number in range(warm_up + repeats):
+    with quiet():
+        for number in range(-warm_up, repeats):
             for name, task in tasks.items():
                 synchronise()
                 began = clock()
                 task()
                 synchronise()
-                seconds = clock() - began
-                if number >= warm_up:
-                    rows.append((name, number - warm_up, seconds))
-    finally:
-        if enabled:
-            gc.enable()
-    return pd.DataFrame(rows, columns=["task", "repeat", "seconds"])
-
-
-def rounds(facts: ModelFacts, wanted: int = REPEATS) -> int:
-    """Repeats for this model: fewer where one is long, since its spread is then small."""
-    return effort.units(facts, wanted, least=5)
+                rows.append((name, number, clock() - began))
+    table = pd.DataFrame(rows, columns=["task", "repeat", "seconds"])
+    return table[table["repeat"] >= 0].reset_index(drop=True)
 
 
 def synchronise() -> None:
@@ -64,11 +58,7 @@ def synchronise() -> None:
         torch.cuda.synchronize()
 
 
-def spread(table: pd.DataFrame, by: list[str] | None = None) -> pd.DataFrame:
-    """Median and quartiles of the seconds: the columns ``by`` (default ``task``), ``median``,
-    ``low``, ``high``, ``n``."""
-    keys = by or ["task"]
-    grouped = table.groupby(keys, sort=False)["seconds"]
-    found = grouped.quantile([0.25, 0.5, 0.75]).unstack()
-    found.columns = pd.Index(["low", "median", "high"])
-    return found.assign(n=grouped.size()).reset_index()
+def spread(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Median and quartiles of ``seconds``: the columns ``by``, ``median``, ``low``, ``high``."""
+    found = table.groupby(by, sort=False)["seconds"].quantile([0.25, 0.5, 0.75]).unstack()
+    return found.set_axis(["low", "median", "high"], axis=1).reset_index()

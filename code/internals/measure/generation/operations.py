@@ -1,6 +1,6 @@
 """How many multiplications and how many bytes: counted from widths, checked by a counter.
 
-A multiply-add counts as two operations. Axes: ``n`` tokens, ``t`` tokens before and including one.
+A multiply-add counts as two operations.
 """
 
 from __future__ import annotations
@@ -31,18 +31,6 @@ class Cost:
     def full(self, n: int, logits: int = 1) -> int:
         """A forward pass over ``n`` tokens with the whole square of scores."""
         return n * self.linear + n * n * self.attention + logits * self.head
-
-    def step(self, t: int) -> int:
-        """One new token that looks at ``t`` tokens, itself included."""
-        return self.linear + t * self.attention + self.head
-
-    def without_cache(self, prompt: int, new: int) -> int:
-        """``new`` tokens, the whole text again for each: Σ full(prompt + i)."""
-        return sum(self.full(prompt + i) for i in range(new))
-
-    def with_cache(self, prompt: int, new: int) -> int:
-        """Prefill, then one token at a time."""
-        return self.full(prompt) + sum(self.step(prompt + i) for i in range(1, new))
 
     @property
     def crossover(self) -> float:
@@ -98,35 +86,3 @@ def count_operations(network: Any, ids: Any) -> int:
     with eager_attention(network), torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(ids, use_cache=False)
     return int(counter.get_total_flops())
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What this machine reaches at best, measured."""
-
-    operations: float
-    """Operations per second of a large matrix product in the model's type."""
-    bandwidth: float
-    """Bytes per second read and written by a large copy."""
-    threads: int
-
-
-@measurement(timing=True)
-def machine(model: ModelHandle) -> Machine:
-    """Peak of matrix products and of copying on this machine"""
-    import torch
-
-    from internals.measure.generation.clock import interleaved, spread
-
-    network = model.loaded().model
-    options = {"device": network.device, "dtype": network.dtype}
-    a, b = torch.randn(1024, 1024, **options), torch.randn(1024, 1024, **options)
-    source = torch.randn(2**25, device=network.device)  # 128 MiB: larger than any cache
-    target = torch.empty_like(source)
-    found = interleaved({"product": lambda: a @ b, "copy": lambda: target.copy_(source)})
-    median = spread(found).set_index("task")["median"]
-    return Machine(
-        operations=float(2 * 1024**3 / median["product"]),
-        bandwidth=float(2 * source.numel() * source.element_size() / median["copy"]),
-        threads=torch.get_num_threads(),
-    )

@@ -1,94 +1,163 @@
-"""Many continuations under many settings, made in batches, and human text cut to the same length.
+"""Continuations of the same beginnings under many settings, and how a person went on.
 
-The unit is the prompt. What they are worth is measured in `comparison`.
+The beginnings are the first tokens of held-out stories, so that human text with the same beginning
+and the same length stands beside the model's. The unit is the opening.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from internals import inputs
 from internals.cache import measurement
+from internals.errors import NotApplicable
 from internals.generation.sampling import Sampler
 from internals.measure import effort
 from internals.measure.capability import start_ids
 from internals.measure.windows import HELD_OUT, documents
 
 if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
     from internals.models import LoadedModel, ModelFacts, ModelHandle
 
 OPENINGS = inputs.PROMPTS / "openings.yaml"
-SEEDS, NEW_TOKENS = 10, 32
-OWN_SEEDS = 2
-"""Samples of a prompt whose loss under the model itself is taken."""
+HEAD, NEW_TOKENS = 24, 32
+"""Tokens of an opening, and of the text after it."""
+GREEDY = Sampler("greedy", greedy=True)
 SETTINGS = (
-    Sampler("greedy", greedy=True),
+    GREEDY,
     Sampler("T 0.7", temperature=0.7),
-    Sampler("T 1", temperature=1.0),
-    Sampler("T 1.3", temperature=1.3),
-    Sampler("k 5", top_k=5),
-    Sampler("k 20", top_k=20),
+    Sampler("T 1"),
+    Sampler("k 10", top_k=10),
     Sampler("k 50", top_k=50),
-    Sampler("p 0.5", top_p=0.5),
     Sampler("p 0.8", top_p=0.8),
-    Sampler("p 0.9", top_p=0.9),
     Sampler("p 0.95", top_p=0.95),
 )
 BEAMS = 4
-BEAM = f"beam {BEAMS}"
-"""Beam search: the most likely text that a search with so many beginnings at once finds."""
-HUMAN = "human text"
-
-
-def family(setting: str) -> str:
-    """Family of a setting, for colours: greedy, temperature, top-k, top-p, beam
-    search, human text."""
-    names = {"T": "temperature", "k": "top-k", "p": "top-p", "beam": "beam search"}
-    return names.get(setting.split()[0], setting)
+BEAM, HUMAN = f"beam {BEAMS}", "human"
+SHOWN: tuple[tuple[Sampler, int], ...] = (
+    (GREEDY, 1),
+    (Sampler("top-k, k = 50", top_k=50), 2),
+    (Sampler("top-p, p = 0.9", top_p=0.9), 2),
+)
+"""What `on_one_prompt` shows, with the number of samples."""
+COLUMNS = ["setting", "prompt", "seed", "ids", "text"]
+Text = tuple[str, int, int, tuple[int, ...]]
+"""Setting, number of the opening, number of the sample, new ids."""
 
 
 def grid(facts: ModelFacts) -> tuple[int, int]:
-    """Openings, and seeds of each, for this model; human text has as many pieces."""
-    return effort.units(facts, 24, least=10), effort.units(facts, SEEDS, least=4)
+    """Openings, and samples of each, for this model."""
+    return effort.units(facts, 24, least=20), max(2, effort.units(facts, 4, least=2))
 
 
-@measurement
-def samples(model: ModelHandle, openings: Path = OPENINGS, seed: int = 0) -> pd.DataFrame:
-    """Continuations under every setting
+def token_ids(loaded: LoadedModel, text: str) -> list[int]:
+    """Ids of a text without added special tokens: a start token is put before it by hand."""
+    return list(loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
-    Columns: ``setting``, ``prompt``, ``seed``, ``ids`` (tuple of new tokens), ``text``, and
-    ``own_bits`` (loss of the new tokens under the model itself, bits per token; of the first seeds
-    only, NaN elsewhere). Greedy decoding and beam search give one text for a prompt.
+
+def stories(loaded: LoadedModel) -> dict[str, tuple[list[int], tuple[int, ...]]]:
+    """Held-out stories by name: ids of the opening after a start token, and how the person went on.
+
+    Raises:
+        NotApplicable: the context is too short, or fewer than two stories are long enough.
     """
+    start = start_ids(loaded)
+    found: dict[str, tuple[list[int], tuple[int, ...]]] = {}
+    if loaded.facts.context_length < len(start) + HEAD + NEW_TOKENS:
+        raise NotApplicable("The context is too short for an opening and a text after it.")
+    for number, text in enumerate(documents(("stories",))):
+        ids = token_ids(loaded, text[:2000])[: HEAD + NEW_TOKENS]
+        if len(ids) == HEAD + NEW_TOKENS and len(found) < grid(loaded.facts)[0]:
+            found[f"story-{number}"] = [*start, *ids[:HEAD]], tuple(ids[HEAD:])
+    if len(found) < 2:
+        raise NotApplicable("Fewer than two held-out stories are long enough.")
+    return found
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Several strategies in one batch: of the copies of each prompt every strategy has its own."""
+
+    copies: tuple[tuple[Sampler, int], ...]
+    never: Sequence[int]
+    """Ids that are not chosen: a text that ends would be shorter than the others."""
+
+    def choose(self, logits: Tensor, generator: Generator) -> Tensor:
+        """The next token of each row, ``(prompts · copies, vocab) -> (prompts · copies,)``."""
+        import torch
+
+        counts = [count for _, count in self.copies]
+        never = torch.tensor(self.never, dtype=torch.long, device=logits.device)
+        logits = logits.index_fill(-1, never, -torch.inf)
+        by_copy = logits.view(-1, sum(counts), logits.shape[-1]).transpose(0, 1)
+        chosen = [
+            sampler.choose(part.flatten(0, 1), generator).view(count, -1)
+            for (sampler, count), part in zip(self.copies, by_copy.split(counts), strict=True)
+        ]
+        return torch.cat(chosen).T.flatten()
+
+
+def mixed_texts(
+    loaded: LoadedModel,
+    heads: Sequence[Sequence[int]],
+    copies: Sequence[tuple[Sampler, int]],
+    new: int,
+) -> list[Text]:
+    """Texts under all strategies, by strategy; they share one prefill and one seed, 0."""
     from internals.generation.generate import generate
 
+    total = sum(count for _, count in copies)
+    mixed = Mixed(tuple(copies), loaded.tokenizer.all_special_ids)
+    made = generate(loaded.model, heads, new, sampler=mixed, copies=total).ids
+    places = [(s.name, number) for s, count in copies for number in range(count)]
+    return [
+        (setting, i, number, made[i * total + copy])
+        for copy, (setting, number) in enumerate(places)
+        for i in range(len(heads))
+    ]
+
+
+@measurement(files=[HELD_OUT])
+def samples(model: ModelHandle) -> pd.DataFrame:
+    """Continuations under every setting
+
+    Special tokens are never chosen, so that all texts have one length. Columns: ``setting``,
+    ``prompt``, ``seed``, ``ids`` (tuple of new tokens), ``text``. Greedy decoding and beam search
+    give one text for an opening.
+    """
     loaded = model.loaded()
-    n_openings, n_seeds = grid(loaded.facts)
-    chosen = inputs.openings(openings)[:n_openings]
-    start = start_ids(loaded)
-    prompts = {o.id: [*start, *token_ids(loaded, o.text)] for o in chosen}
-    n_new = min(NEW_TOKENS, loaded.facts.context_length - max(map(len, prompts.values())))
-    heads, frames = list(prompts.values()), []
-    for number, setting in enumerate(SETTINGS):
-        copies = 1 if setting.greedy else n_seeds
-        made = generate(
-            loaded.model, heads, n_new, sampler=setting, seed=seed + 100 * number, copies=copies
-        ).ids
-        jobs = [(p, s) for p in prompts for s in range(copies)]
-        frames.append(_rows(loaded, setting.name, jobs, [prompts[p] for p, _ in jobs], made))
-    beams = beam_texts(loaded, heads, n_new)
-    frames.append(_rows(loaded, BEAM, [(p, 0) for p in prompts], heads, beams))
-    return pd.concat(frames, ignore_index=True)
+    openings = stories(loaded)
+    names, heads = list(openings), [head for head, _ in openings.values()]
+    seeds = grid(loaded.facts)[1]
+    made = mixed_texts(loaded, heads, [(s, 1 if s.greedy else seeds) for s in SETTINGS], NEW_TOKENS)
+    made += [(BEAM, i, 0, ids) for i, ids in enumerate(beam_texts(loaded, heads, NEW_TOKENS))]
+    rows = [(s, names[i], n, ids, loaded.tokenizer.decode(list(ids))) for s, i, n, ids in made]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+@measurement(files=[HELD_OUT])
+def human(model: ModelHandle) -> pd.DataFrame:
+    """How people went on after the same openings, for as many tokens
+
+    Columns as `samples`, and ``opening`` (text of the opening).
+    """
+    loaded = model.loaded()
+    rows = []
+    for name, (head, rest) in stories(loaded).items():
+        text, opening = (loaded.tokenizer.decode(list(x)) for x in (rest, head[-HEAD:]))
+        rows.append((HUMAN, name, 0, rest, text, opening))
+    return pd.DataFrame(rows, columns=[*COLUMNS, "opening"])
 
 
 def beam_texts(
-    loaded: LoadedModel, heads: list[list[int]], n_new: int, beams: int = BEAMS
+    loaded: LoadedModel, heads: Sequence[Sequence[int]], n_new: int, beams: int = BEAMS
 ) -> list[tuple[int, ...]]:
     """The library's beam search: exactly ``n_new`` tokens after each head."""
     import torch
@@ -106,84 +175,23 @@ def beam_texts(
             min_new_tokens=n_new,
             eos_token_id=None,
             pad_token_id=0,
+            suppress_tokens=loaded.tokenizer.all_special_ids or None,
         )
     return [tuple(row) for row in made[:, batch.ids.shape[1] :].tolist()]
 
 
-def token_ids(loaded: LoadedModel, text: str) -> list[int]:
-    """Ids of a text without added special tokens: a start token is put before it by hand."""
-    return list(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
+@measurement
+def on_one_prompt(model: ModelHandle, openings: Path = OPENINGS, new: int = 40) -> pd.DataFrame:
+    """The first opening of the file continued by greedy decoding, top-k and top-p
 
-
-def _rows(
-    loaded: LoadedModel,
-    setting: str,
-    jobs: list[tuple[str, int]],
-    heads: list[list[int]],
-    made: Sequence[tuple[int, ...]],
-) -> pd.DataFrame:
-    """One row for each text of a batch; the loss is taken for the first seeds."""
-    from internals.measure.scoring import mean_surprisal
-
-    scored = [i for i, (_, number) in enumerate(jobs) if number < OWN_SEEDS]
-    own_bits = np.full(len(jobs), np.nan)
-    own_bits[scored] = mean_surprisal(
-        loaded.model, [heads[i] for i in scored], [made[i] for i in scored]
-    ) / math.log(2)
-    return pd.DataFrame(
-        {
-            "setting": setting,
-            "prompt": [prompt for prompt, _ in jobs],
-            "seed": [number for _, number in jobs],
-            "ids": list(made),
-            "text": [loaded.tokenizer.decode(list(ids)) for ids in made],
-            "own_bits": own_bits,
-        }
-    )
-
-
-@measurement(files=[HELD_OUT])
-def human(model: ModelHandle, n_new: int = NEW_TOKENS) -> pd.DataFrame:
-    """Held-out human text of the same length, as a row beside the samples
-
-    Columns as :func:`samples`; each document stands for a prompt and gives several pieces, so that
-    its diversity is counted over as many texts.
+    Columns: ``opening``, ``setting``, ``sample`` (from 1), ``text``.
     """
-    from internals.measure.scoring import mean_surprisal
-
     loaded = model.loaded()
-    rows: list[dict[str, Any]] = []
-    heads: list[list[int]] = []
-    head = 10
-    wanted, n_seeds = grid(loaded.facts)
-    n_new = min(n_new, loaded.facts.context_length - head - 1)
-    for number, text in enumerate(documents(("stories",))):
-        ids = token_ids(loaded, text)
-        if len(ids) < head + n_seeds * n_new:
-            continue
-        for piece in range(n_seeds):
-            at = head + piece * n_new
-            part = tuple(ids[at : at + n_new])
-            before = [*start_ids(loaded), *ids[at - head : at]]
-            heads.append(before)
-            rows.append(
-                {
-                    "setting": HUMAN,
-                    "prompt": f"document-{number}",
-                    "seed": piece,
-                    "ids": part,
-                    "text": loaded.tokenizer.decode(list(part)),
-                    "before": loaded.tokenizer.decode(ids[at - head : at]),
-                }
-            )
-        if len(rows) >= wanted * n_seeds:
-            break
-    table = pd.DataFrame(rows)
-    bits = mean_surprisal(loaded.model, heads, table["ids"].tolist()) / math.log(2)
-    return table.assign(own_bits=bits)
-
-
-def with_human(model: ModelHandle, openings: Path = OPENINGS) -> pd.DataFrame:
-    """The samples and, below them, human text of exactly their length."""
-    made = samples(model, openings)
-    return pd.concat([made, human(model, len(made["ids"].iloc[0]))], ignore_index=True)
+    text = inputs.openings(openings)[0].text
+    head = [*start_ids(loaded), *token_ids(loaded, text)]
+    new = min(new, loaded.facts.context_length - len(head))
+    if new < 8:
+        raise NotApplicable("The opening fills the context, so nothing can be written.")
+    made = mixed_texts(loaded, [head], SHOWN, new)
+    rows = [(text, s, n + 1, loaded.tokenizer.decode(list(ids))) for s, _, n, ids in made]
+    return pd.DataFrame(rows, columns=["opening", "setting", "sample", "text"])

@@ -7,113 +7,63 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from internals import stats
 from internals.cache import measurement
+from internals.errors import NotApplicable
 from internals.measure import effort
-from internals.measure.generation.clock import REPEATS, interleaved, rounds, spread
-from internals.measure.generation.speed import lengths, random_ids, step_tasks
 from internals.measure.windows import HELD_OUT, utf8_bytes, window_length, windows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from internals.models import LoadedModel, ModelFacts, ModelHandle
+    from internals.models import ModelHandle
 
-Packed = tuple["Tensor", ...]
-
-
-@dataclass(frozen=True)
-class Store:
-    """A way to keep keys or values: ``pack`` gives what is held, ``unpack`` what is read."""
-
-    name: str
-    pack: Callable[[Tensor], Packed]
-    unpack: Callable[[Packed], Tensor]
-    share: float = 1.0
-    """Share of the tokens that is kept, the latest ones."""
+Held = tuple["Tensor", ...]
+"""What is kept of a layer's keys or values: the numbers themselves, or integers and a scale."""
+Store = Callable[["Tensor"], Held]
 
 
-def _same(x: Tensor) -> Packed:
-    return (x,)
+def everything(x: Tensor) -> Held:
+    """All tokens, all bits."""
+    return (x.contiguous(),)
 
 
-def _first(held: Packed) -> Tensor:
-    return held[0]
-
-
-def to_bfloat16(x: Tensor) -> Packed:
-    """16 bits, 8 of them mantissa."""
+def eight_bits(x: Tensor) -> Held:
+    """Integers from -127 to 127, and one scale for each head and token: its largest number."""
     import torch
 
-    return (x.to(torch.bfloat16),)
+    scale = x.abs().amax(-1, keepdim=True).clamp_min(1e-12) / 127
+    return (x / scale).round().to(torch.int8), scale
 
 
-def from_bfloat16(held: Packed) -> Tensor:
-    """Back to 32 bits."""
-    return held[0].float()
+def last_quarter(x: Tensor) -> Held:
+    """The latest tokens alone, as a sliding window keeps them."""
+    return (x[..., -max(1, x.shape[-2] // 4) :, :].contiguous(),)
 
 
-def to_integers(x: Tensor, bits: int) -> Packed:
-    """Integers of ``bits`` bits (8, or 4 packed in pairs) and one scale for each head and token,
-    so that its largest number becomes the largest integer."""
-    import torch
-
-    top = 2 ** (bits - 1) - 1
-    scale = x.abs().amax(-1, keepdim=True).clamp_min(1e-12) / top
-    q = (x / scale).round().to(torch.int8)
-    if bits == 8:
-        return q, scale
-    if q.shape[-1] % 2:
-        q = torch.nn.functional.pad(q, (0, 1))
-    low, high = q[..., ::2] & 15, q[..., 1::2] << 4
-    return low | high, scale
-
-
-def from_integers(held: Packed, bits: int, width: int = 0) -> Tensor:
-    """Integers times their scale; ``width`` cuts what pairing has added."""
-    import torch
-
-    q, scale = held
-    if bits == 8:
-        return q * scale
-    low, high = (q << 4) >> 4, q >> 4  # arithmetic shifts keep the sign
-    both = torch.stack([low, high], dim=-1).flatten(-2)
-    return (both[..., :width] if width else both) * scale
-
-
-def stores(width: int) -> tuple[Store, ...]:
-    """What is compared; ``width`` of a head."""
-    return (
-        Store("all in full", _same, _first),
-        Store("16 bits", to_bfloat16, from_bfloat16),
-        Store("8-bit integers", partial(to_integers, bits=8), partial(from_integers, bits=8)),
-        Store(
-            "4-bit integers",
-            partial(to_integers, bits=4),
-            partial(from_integers, bits=4, width=width),
-        ),
-        Store("last quarter only", _same, _first, 0.25),
-    )
-
-
+FULL, EIGHT_BITS, WINDOW = "everything", "eight-bit integers", "last quarter of the tokens"
 NOTHING = "nothing (recompute)"
+STORES: dict[str, Store] = {
+    FULL: everything,
+    EIGHT_BITS: eight_bits,
+    WINDOW: last_quarter,
+}
+SEQ = 128
+"""Tokens of a text whose loss is taken: half of them in the stored cache, half scored."""
 
 
-WINDOW = 128
-"""Tokens of a text whose loss is taken with a stored cache."""
+def packed(cache: Any, store: Store) -> list[tuple[Held, Held]]:
+    """What a store keeps of the keys and values of every layer."""
+    return [(store(layer.keys), store(layer.values)) for layer in cache.layers]
 
 
-def halves(facts: ModelFacts) -> tuple[int, int]:
-    """Tokens in the stored cache of `losses`, and tokens that are scored with it."""
-    seq = min(WINDOW, facts.context_length)
-    return seq // 2 - 1, seq - seq // 2
+def product(held: Held) -> Tensor:
+    """What attention reads."""
+    return held[0] if len(held) == 1 else held[0] * held[1]
 
 
 @measurement(files=[HELD_OUT])
@@ -121,109 +71,55 @@ def losses(model: ModelHandle, documents: int = 24) -> pd.DataFrame:
     """Loss of a continuation when the cache of its beginning is stored in less space
 
     The first half of a window fills the cache, the cache is packed and unpacked, and the second
-    half is scored with it. Columns: ``stored``, ``extra_bits`` (change of the loss, bits per byte
-    of the second half), ``low``, ``high``, ``n`` (documents).
+    half is scored with it. Columns: ``stored``, ``document``, ``bits`` (per byte of that half).
     """
     loaded = model.loaded()
-    documents = effort.units(loaded.facts, documents, least=8)
-    ids = windows(loaded, documents, window_length(loaded, WINDOW))
+    wanted = effort.units(loaded.facts, documents, least=10)
+    ids = windows(loaded, wanted, window_length(loaded, SEQ))
     half = ids.shape[1] // 2
+    if half < 16:
+        raise NotApplicable("The context is too short to store half of it and score the rest.")
     sizes = np.array([max(1, utf8_bytes(loaded, row[half:].tolist())) for row in ids])
-    bits = {
-        store.name: continued_bits(loaded.model, ids, store) / sizes
-        for store in stores(loaded.facts.d_head)
-    }
-    rows = []
-    for name, own in bits.items():
-        found = stats.paired_difference(own, bits["all in full"], unit="documents")
-        rows.append((name, found.value, found.low, found.high, found.n))
-    return pd.DataFrame(rows, columns=["stored", "extra_bits", "low", "high", "n"])
+    rows = [
+        (name, number, value)
+        for name, bits in continued_bits(loaded.model, ids).items()
+        for number, value in enumerate(bits / sizes)
+    ]
+    return pd.DataFrame(rows, columns=["stored", "document", "bits"])
 
 
-def continued_bits(network: Any, ids: Tensor, store: Store) -> np.ndarray:
-    """``(batch,)`` bits of the second half of each window ``(batch, seq)``, given the first half in
-    a packed cache."""
+def continued_bits(network: Any, ids: Tensor) -> dict[str, np.ndarray]:
+    """For each store ``(batch,)`` bits of the second half of each window ``(batch, seq)``, given
+    the first half in a packed cache."""
     import torch
     from transformers import DynamicCache
 
-    seq = ids.shape[1]
+    seq, found = ids.shape[1], {}
     half = seq // 2
-    cache = DynamicCache()  # plain layers: a sliding window would drop tokens by itself
-    keep = max(1, round((half - 1) * store.share))
-    positions = torch.arange(half - 1, seq - 1, device=ids.device)[None]
+    full = DynamicCache()  # plain layers: a sliding window would drop tokens by itself
+    positions = torch.arange(half - 1, seq - 1, device=ids.device)[None].expand(len(ids), -1)
     with torch.inference_mode():
-        network(ids[:, : half - 1], past_key_values=cache, use_cache=True, logits_to_keep=1)
-        for layer in cache.layers:
-            layer.keys, layer.values = (
-                store.unpack(store.pack(x[..., -keep:, :])).contiguous()
-                for x in (layer.keys, layer.values)
-            )
-        logits = network(
-            ids[:, half - 1 : -1],
-            past_key_values=cache,
-            use_cache=True,
-            position_ids=positions.expand(len(ids), -1),
-        ).logits.float()
-        taken = logits.gather(-1, ids[:, half:, None]).squeeze(-1) - logits.logsumexp(-1)
-    found: np.ndarray = -taken.double().sum(-1).cpu().numpy() / math.log(2)
+        network(ids[:, : half - 1], past_key_values=full, use_cache=True, logits_to_keep=1)
+        for name, store in STORES.items():
+            cache = DynamicCache()
+            for number, (keys, values) in enumerate(packed(full, store)):
+                cache.update(product(keys), product(values), number)
+            logits = network(
+                ids[:, half - 1 : -1], past_key_values=cache, use_cache=True, position_ids=positions
+            ).logits.float()
+            taken = logits.gather(-1, ids[:, half:, None]).squeeze(-1) - logits.logsumexp(-1)
+            found[name] = -taken.double().sum(-1).cpu().numpy() / math.log(2)
     return found
 
 
-@measurement(timing=True)
-def costs(model: ModelHandle, repeats: int = REPEATS) -> pd.DataFrame:
-    """Time of a token and bytes kept, by what is stored
-
-    A step at the longest timed text; packed caches are unpacked anew in every step. Columns:
-    ``stored``, ``tokens``, ``mib`` (of the tensors that are held, scales included), ``median``,
-    ``low``, ``high`` (seconds of a step), ``n``.
-    """
-    loaded = model.loaded()
-    n = lengths(loaded.facts)[-1]
-    tasks: dict[Any, Callable[[], Any]] = {NOTHING: step_tasks(loaded, n)["no cache"]}
-    held_bytes = {NOTHING: 0}
-    for store in stores(loaded.facts.d_head):
-        tasks[store.name], held_bytes[store.name] = _step_with(loaded, n, store)
-    found = spread(interleaved(tasks, repeats=rounds(loaded.facts, repeats))).rename(
-        columns={"task": "stored"}
-    )
-    return found.assign(mib=[held_bytes[s] / 2**20 for s in found["stored"]], tokens=n)
-
-
-def _step_with(loaded: LoadedModel, n: int, store: Store) -> tuple[Callable[[], Any], int]:
-    """A step at ``n`` tokens from a packed cache, and the bytes of what is packed."""
-    import torch
-    from transformers import DynamicCache
-
-    ids = random_ids(loaded, 1, n)
-    cache = DynamicCache()
-    with torch.inference_mode():
-        loaded.model(ids[:, :-1], past_key_values=cache, use_cache=True, logits_to_keep=1)
-        keep = max(1, round((n - 1) * store.share))
-        held = [
-            tuple(store.pack(x[..., -keep:, :].contiguous()) for x in (layer.keys, layer.values))
-            for layer in cache.layers
-        ]
-    place = torch.tensor([[n - 1]], device=ids.device)
-
-    def run() -> None:
-        with torch.inference_mode():
-            for layer, (k, v) in zip(cache.layers, held, strict=True):
-                layer.keys, layer.values = store.unpack(k), store.unpack(v)
-            loaded.model(
-                ids[:, -1:],
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-                position_ids=place,
-            )
-
-    return run, sum(t.nbytes for pair in held for packed in pair for t in packed)
-
-
 def tradeoff(costs: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
-    """Both tables in one: ``stored``, ``mib``, ``median``, ``low``, ``high`` (seconds),
-    ``extra_bits``, ``extra_low``, ``extra_high``; recomputing changes nothing in the loss."""
-    loss = losses.rename(columns={"low": "extra_low", "high": "extra_high"}).drop(columns="n")
-    table = costs.merge(loss, on="stored", how="left")
-    columns = ["extra_bits", "extra_low", "extra_high"]
-    return table.fillna(dict.fromkeys(columns, 0.0))
+    """Both in one, at the longest timed text: ``stored``, ``tokens``, ``mib``, ``ms`` (median of a
+    step), ``extra_bits`` (mean change of the loss per byte against everything; 0 by definition for
+    recomputing)."""
+    longest = costs[costs["tokens"] == costs["tokens"].max()]
+    table = longest.groupby("stored", sort=False).agg(
+        tokens=("tokens", "first"), mib=("mib", "first"), ms=("seconds", "median")
+    )
+    bits = losses.groupby("stored")["bits"].mean()
+    extra = (bits - bits[FULL]).reindex(table.index).fillna(0.0)
+    return table.assign(ms=1000 * table["ms"], extra_bits=extra).reset_index()

@@ -1,0 +1,135 @@
+"""Diversity and quality of many continuations, beside human text; the unit is the opening.
+
+All texts have the same length. A second model, which did not choose the tokens, says how
+predictable a text is; what that is worth is tested on human text that was spoilt on purpose.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from internals import stats
+from internals.cache import measurement
+from internals.measure.capability import start_ids
+from internals.measure.generation import metrics
+from internals.measure.generation.samples import human, samples, token_ids
+
+if TYPE_CHECKING:
+    from internals.models import LoadedModel, ModelHandle
+
+AS_WRITTEN, SHUFFLED, ELSEWHERE = "as written", "words in random order", "from another story"
+
+
+FAMILIES = {"T": "temperature", "k": "top-k", "p": "top-p", "beam": "beam search"}
+"""Of settings, by their first word; greedy and human are families by themselves."""
+
+
+def judge_of(model: ModelHandle) -> Any:
+    """The second model: an embedded one that is not the subject."""
+    from internals.models import open_model
+
+    return open_model("fable-gpt2" if model.name == "fable-llama" else "fable-llama")
+
+
+def bits_per_byte(loaded: LoadedModel, openings: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+    """``(texts,)`` bits for each UTF-8 byte of a text after its opening; NaN for an empty text."""
+    from internals.measure.scoring import mean_surprisal
+
+    heads, tails, sizes = [], [], []
+    for opening, text in zip(openings, texts, strict=True):
+        head = [*start_ids(loaded), *token_ids(loaded, opening)]
+        # A text is cut where the judge's context ends.
+        tail = token_ids(loaded, text)[: loaded.facts.context_length - len(head)]
+        heads.append(head)
+        tails.append(tail)
+        sizes.append(max(1, len(loaded.tokenizer.decode(tail).encode())))
+    nats = mean_surprisal(loaded.model, heads, tails)
+    found: np.ndarray = nats * [len(t) for t in tails] / math.log(2) / np.array(sizes)
+    return found
+
+
+@measurement
+def judged(model: ModelHandle, judge: ModelHandle) -> pd.DataFrame:
+    """Loss of every text under a second model, which did not choose its tokens
+
+    Columns: those of `samples.samples`, human text below, and ``judge_bits`` (bits per byte of the
+    text, given the opening).
+    """
+    people = human(model)
+    openings = people.set_index("prompt")["opening"]
+    table = pd.concat([samples(model), people.drop(columns="opening")], ignore_index=True)
+    heads = [openings[prompt] for prompt in table["prompt"]]
+    return table.assign(judge_bits=bits_per_byte(judge.loaded(), heads, list(table["text"])))
+
+
+def by_opening(judged: pd.DataFrame) -> pd.DataFrame:
+    """One row for each setting and opening: ``distinct_1``, ``distinct_2``, ``rep_4`` (means over
+    its texts, each by itself, so that all have one length), ``self_bleu`` (among its texts; NaN for
+    one), ``judge_bits``."""
+    rows = []
+    for (setting, prompt), part in judged.groupby(["setting", "prompt"], sort=False):
+        ids = part["ids"].tolist()
+        rows.append(
+            {
+                "setting": setting,
+                "prompt": prompt,
+                "distinct_1": float(np.mean([metrics.distinct([t], 1) for t in ids])),
+                "distinct_2": float(np.mean([metrics.distinct([t], 2) for t in ids])),
+                "rep_4": float(np.mean([metrics.repetition(t) for t in ids])),
+                "self_bleu": metrics.self_bleu(part["text"].tolist()),
+                "judge_bits": float(part["judge_bits"].mean()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def compared(by_opening: pd.DataFrame) -> pd.DataFrame:
+    """One row a setting: means over openings, of the judge's loss the median.
+
+    Columns: ``setting``, ``family``, those of `by_opening`, ``NAME_low`` and ``NAME_high`` for
+    distinct_1 and judge_bits. One text with odd letters can cost the judge more than ten others;
+    the median does not follow it.
+    """
+    rows = []
+    for setting, part in by_opening.groupby("setting", sort=False):
+        name = str(setting)
+        row: dict[str, Any] = {"setting": name, "family": FAMILIES.get(name.split()[0], name)}
+        row |= part.drop(columns=["setting", "prompt"]).mean().to_dict()
+        for column, statistic in (("distinct_1", np.mean), ("judge_bits", np.median)):
+            found = stats.bootstrap_ci(part[column], statistic, method="percentile")
+            row |= {column: found.value, f"{column}_low": found.low, f"{column}_high": found.high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@measurement
+def judge_test(model: ModelHandle, judge: ModelHandle) -> pd.DataFrame:
+    """What the judge can tell: human continuations as they are, and spoilt in two ways
+
+    Columns: ``prompt``, ``kind`` (as written; its words in a random order; the continuation of the
+    next story, which does not fit the opening), ``judge_bits`` (per byte).
+    """
+    people, rng = human(model), random.Random(0)
+    own = list(people["text"])
+    kinds = {
+        AS_WRITTEN: own,
+        SHUFFLED: [shuffled(text, rng) for text in own],
+        ELSEWHERE: [*own[1:], own[0]],
+    }
+    frames = []
+    for kind, texts in kinds.items():
+        bits = bits_per_byte(judge.loaded(), list(people["opening"]), texts)
+        frames.append(pd.DataFrame({"prompt": people["prompt"], "kind": kind, "judge_bits": bits}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def shuffled(text: str, rng: random.Random) -> str:
+    """The words of a text in a random order, one blank between them."""
+    words = text.split()
+    return " " + " ".join(rng.sample(words, len(words)))
