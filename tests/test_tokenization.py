@@ -366,7 +366,7 @@ def test_every_measurement_of_an_odd_model_has_finite_numbers_or_does_not_apply(
     calls = [
         (breakdown.sample_tokens, {}), (breakdown.sample_summary, {}),
         (coverage.missing_bytes, {}), (coverage.fuzz, {"n_per_kind": 5}), (merges.path, {}),
-        (numbers.splits, {"last": 30}), (numbers.written, {}), (casing.forms, {}),
+        (numbers.splits, {"last": 30}), (casing.forms, {}),
         (casing.embeddings, {}), (casing.divergence, {"n_words": 3}),
         (contexts.ids_in_frames, {}), (contexts.similarity, {}), (comparison.premiums, {}),
     ]  # fmt: skip

@@ -28,7 +28,7 @@ def chips(tokens: pd.DataFrame) -> Figure:
         for title, part in tokens.groupby("title", sort=False)
         for line in _chip_lines(part, str(title))
     ]
-    figure, ax = style.figure(height_in=sum(line.height for line in lines) * 0.27 + 0.1)
+    figure, ax = style.figure(height_in=sum(line.height for line in lines) * 0.25 + 0.1)
     y = 0.0
     for line in lines:
         y -= line.height
@@ -106,7 +106,7 @@ def number_pieces(splits: pd.DataFrame) -> Figure:
         discrete=True, shrink=0.8, palette="viridis", hue_order=[1, 2, 3, 4],
     )  # fmt: skip
     grid.set(xlabel="digits of the number", ylabel="share of the numbers", xticks=[1, 2, 3, 4])
-    return style.below(grid.set_titles("{col_name}"), height_in=2.7)
+    return style.below(grid.set_titles("{col_name}"), height_in=2.3)
 
 
 def cosines(table: pd.DataFrame) -> Figure:
@@ -118,7 +118,7 @@ def cosines(table: pd.DataFrame) -> Figure:
         palette=style.CYCLE[:3],
     )  # fmt: skip
     grid.set(xlabel="cosine with the capitalised form", ylabel="words")
-    return style.below(grid, height_in=2.5, columns=3)
+    return style.below(grid, height_in=2.0, columns=3)
 
 
 def context_layers(table: pd.DataFrame) -> Figure:
@@ -138,7 +138,7 @@ def context_layers(table: pd.DataFrame) -> Figure:
             ax = grid.axes.flat[max(column, number)]
             ax.fill_between(kind["layer"], kind["low"], kind["high"], color=colour, alpha=0.2, lw=0)
     grid.set(xlabel="layer (0: embedding)", ylabel="")
-    return style.below(grid.set_titles("{col_name}"), height_in=2.7)
+    return style.below(grid.set_titles("{col_name}"), height_in=2.3)
 
 
 def premium_dots(table: pd.DataFrame) -> Figure:
@@ -157,5 +157,5 @@ def premium_dots(table: pd.DataFrame) -> Figure:
     ax.axvline(1, color=style.ink().muted, lw=1)
     ax.set(xscale="log", xlabel="ratio to English for the same articles (log scale)", ylabel="")
     style.plain_ticks(ax.xaxis)
-    ax.legend(title="", loc="lower left", fontsize=8)
-    return style.finish(ax, height_in=4.0)
+    ax.legend(title="", loc="center left", fontsize=8)
+    return style.finish(ax, height_in=3.1)

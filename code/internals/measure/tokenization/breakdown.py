@@ -19,8 +19,10 @@ SAMPLES = inputs.PROMPTS / "samples.yaml"
 
 
 @measurement
-def sample_tokens(model: ModelHandle, samples: Path = SAMPLES) -> pd.DataFrame:
-    """Tokens of the samples
+def sample_tokens(
+    model: ModelHandle, only: tuple[str, ...] = (), samples: Path = SAMPLES
+) -> pd.DataFrame:
+    """Tokens of the samples (all, or those with the ids ``only``)
 
     Columns: ``sample`` (id), ``title``, ``id``, ``shown`` (readable), ``bytes`` (hex),
     ``starts_pretoken`` (no merge joins it to the token before), ``whole`` (its bytes are whole
@@ -28,7 +30,8 @@ def sample_tokens(model: ModelHandle, samples: Path = SAMPLES) -> pd.DataFrame:
     """
     tokenizer = model.loaded().tokenizer
     rows = []
-    for sample in inputs.samples(samples):
+    chosen = inputs.samples(samples)
+    for sample in [s for s in chosen if s.id in only] or chosen:
         before: int | None = -1
         for piece in pieces(tokenizer, sample.text):
             rows.append(

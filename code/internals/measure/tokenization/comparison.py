@@ -74,6 +74,14 @@ def cuts(model: ModelHandle, more: str = "") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["text", "tokenizer", "tokens", "pieces"])
 
 
+def side_by_side(cuts: pd.DataFrame) -> pd.DataFrame:
+    """``tokenizer``, a column of token counts for each text, and ``pieces`` of the first text."""
+    order = names(cuts)
+    counts = cuts.pivot(index="tokenizer", columns="text", values="tokens").loc[order]
+    first = cuts[cuts["text"] == cuts["text"].iloc[0]].set_index("tokenizer")["pieces"]
+    return counts[list(SENTENCES)].assign(pieces=first).reset_index()
+
+
 @measurement(files=[HELD_OUT])
 def rates(model: ModelHandle, more: str = "") -> pd.DataFrame:
     """Length and coverage of each tokenizer on held-out English

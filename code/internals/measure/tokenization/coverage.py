@@ -16,8 +16,7 @@ from internals.tokens import pieces, token_bytes
 RANGES: dict[str, tuple[tuple[int, int], ...]] = {
     "ASCII": ((0x20, 0x7E),),
     "Latin with accents": ((0xA1, 0x24F),),
-    "Greek and Cyrillic": ((0x370, 0x52F),),
-    "Hebrew and Arabic": ((0x590, 0x6FF),),
+    "Cyrillic and Arabic": ((0x400, 0x52F), (0x600, 0x6FF)),
     "Indic scripts": ((0x900, 0xDFF),),
     "Chinese, Japanese, Korean": ((0x3040, 0x30FF), (0x4E00, 0x9FFF), (0xAC00, 0xD7A3)),
     "emoji and joiners": ((0x1F300, 0x1FAFF), (0x200D, 0x200D), (0xFE0F, 0xFE0F)),

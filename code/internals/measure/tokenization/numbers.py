@@ -9,19 +9,8 @@ import pandas as pd
 
 from internals.cache import measurement
 from internals.measure.tokenization import shipped
-from internals.measure.tokenization.breakdown import barred
 from internals.models import ModelHandle
 from internals.tokens import pieces
-
-WRITTEN: tuple[tuple[str, str], ...] = (
-    ("year", "2024"),
-    ("date", "2024-02-29"),
-    ("decimal", "3.14159"),
-    ("thousands with commas", "1,234,567"),
-    ("thousands without", "1234567"),
-    ("scientific", "6.02e23"),
-)
-"""Ways to write a number: name and text."""
 
 
 @measurement
@@ -43,20 +32,6 @@ def splits(model: ModelHandle, last: int = 9999) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows, columns=["tokenizer", "digits", "pieces"])
     return table.value_counts(sort=False).rename("numbers").reset_index()
-
-
-@measurement
-def written(model: ModelHandle) -> pd.DataFrame:
-    """How dates, decimals and other numbers are cut
-
-    Columns: ``kind``, ``text``, ``tokens``, ``pieces``.
-    """
-    tokenizer = model.loaded().tokenizer
-    rows = []
-    for kind, text in WRITTEN:
-        found = pieces(tokenizer, text, split_special=True)
-        rows.append((kind, text, len(found), barred(found)))
-    return pd.DataFrame(rows, columns=["kind", "text", "tokens", "pieces"])
 
 
 def _pieces(tokenizer: Any, text: str) -> int:
