@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -10,6 +12,8 @@ from matplotlib.figure import Figure
 
 from internals.figures import style
 from internals.stats import bootstrap_ci
+
+SEQUENCES = ("first sequence", "second sequence")
 
 
 def embedding_shares(table: pd.DataFrame) -> Figure:
@@ -38,7 +42,7 @@ def embedding_shares(table: pd.DataFrame) -> Figure:
         bold = "bold" if row.this else "normal"
         ax.annotate(style.plain(row.name), (row.million, row.percent), size=8, weight=bold, **text)
     sns.move_legend(ax, "lower left", title="head")
-    return style.finish(figure, height_in=2.3)
+    return style.finish(figure, height_in=2.2)
 
 
 def head_cut(table: pd.DataFrame) -> Figure:
@@ -46,15 +50,13 @@ def head_cut(table: pd.DataFrame) -> Figure:
 
     ``table``: as `bottleneck.truncation` gives it.
     """
-    rows = []
-    for k, part in table.groupby("k"):
-        found = bootstrap_ci(part["bits"], unit="documents")
-        rows.append((k, found.value, found.low, found.high))
+    found = {k: bootstrap_ci(part["bits"]) for k, part in table.groupby("k")}
+    rows = [(k, one.value, one.low, one.high) for k, one in found.items()]
     curve = pd.DataFrame(rows, columns=["k", "bits", "low", "high"])
     figure, ax = style.figure()
     sns.lineplot(curve, x="k", y="bits", marker="o", errorbar=None, ax=ax)
     ax.fill_between(curve["k"], curve["low"], curve["high"], alpha=0.2, lw=0)
-    ax.set(xlabel="directions that the head sees", ylabel="loss (bits per token)")
+    ax.set(xlabel="directions that the head sees", ylabel="bits per token")
     ax.set_xticks(curve["k"], [f"{k}" for k in curve["k"]])
     return style.finish(figure, height_in=1.6)
 
@@ -65,37 +67,33 @@ def shared_means(positions: int = 4, features: int = 5) -> Figure:
     Two sequences of a batch, a row for each norm; ``x`` is the number that is normalised.
     """
     at = (1, 2)  # position and feature of x
-    norms, sequences = ("layer norm", "batch norm"), ("first sequence", "second sequence")
-    place = [(n, s, p, f) for n in norms for s in sequences for p in range(positions)
-             for f in range(features)]  # fmt: skip
-    table = pd.DataFrame(place, columns=["norm", "sequence", "position", "feature"])
-    table["role"] = [_role(*row, at) for row in place]
+    table = _roles(positions, features, at)
     grid = sns.FacetGrid(table, row="norm", col="sequence")
     colours = ListedColormap([style.ink().panel, style.SKY, style.ORANGE, style.PURPLE])
     look = {"vmin": 0, "vmax": 3, "cmap": colours, "cbar": False, "linewidths": 1.5}
     words = np.array(["", "shared", "later", "other"])
-    for (norm, sequence), ax in grid.axes_dict.items():
-        part = table[(table["norm"] == norm) & (table["sequence"] == sequence)]
+    for place, part in table.groupby(["norm", "sequence"], sort=False):
         roles = part.pivot(index="position", columns="feature", values="role")
         text = words[roles.to_numpy()]
-        if sequence == sequences[0]:
+        if SEQUENCES[0] in place:
             text[at] = "x"
         notes = {"annot": text, "fmt": "", "annot_kws": {"size": 8, "color": "black"}}
-        sns.heatmap(roles, ax=ax, linecolor=style.ink().paper, **look, **notes)
+        sns.heatmap(roles, ax=grid.axes_dict[place], linecolor=style.ink().paper, **look, **notes)
     grid.set_titles("{row_name}, {col_name}")
-    grid.set(xticks=[], yticks=[], xlabel="", ylabel="")
+    grid.set(xticks=[], yticks=[])
     grid.set_axis_labels("features →", "tokens ↓")
     return style.finish(grid, height_in=1.8)
 
 
-def _role(norm: str, sequence: str, position: int, feature: int, at: tuple[int, int]) -> int:
-    """0 untouched, 1 shares the mean, 2 so does a later token, 3 another sequence."""
-    own = sequence == "first sequence"
-    if norm == "layer norm":
-        return int(own and position == at[0])
-    if feature != at[1]:
-        return 0
-    return 3 if not own else 2 if position > at[0] else 1
+def _roles(positions: int, features: int, at: tuple[int, int]) -> pd.DataFrame:
+    """``role``: 0 untouched, 1 shares the mean, 2 so does a later token, 3 another sequence."""
+    places = product(("layer norm", "batch norm"), SEQUENCES, range(positions), range(features))
+    table = pd.DataFrame(places, columns=["norm", "sequence", "position", "feature"])
+    first, after = table["sequence"] == SEQUENCES[0], table["position"] > at[0]
+    token = (table["norm"] == "layer norm") & first & (table["position"] == at[0])
+    column = (table["norm"] == "batch norm") & (table["feature"] == at[1])
+    roles = np.select([token, column & ~first, column & after, column], [1, 3, 2, 1])
+    return table.assign(role=roles)
 
 
 def value_sizes(table: pd.DataFrame) -> Figure:
@@ -104,14 +102,15 @@ def value_sizes(table: pd.DataFrame) -> Figure:
     ``table``: as `normalisation.sizes` gives it; medians over documents, an axis for each norm.
     """
     names = {"own": "its own norm", "frozen": "frozen statistics"}
-    data = table[table["kind"].isin(names)].assign(norm=table["kind"].map(names))
+    data = table.assign(norm=table["kind"].map(names))
     middle = data.groupby(["norm", "series", "block"])["size"].median().reset_index()
     middle["size"] = middle["size"].replace(np.inf, np.nan)  # a line ends where numbers do
     series = sorted(middle["series"].unique())
     order = {"hue_order": series, "style_order": series, "col_order": list(names.values())}
     grid = sns.relplot(
         middle, kind="line", x="block", y="size", hue="series", style="series", col="norm",
-        palette=list(style.CYCLE[: len(series)]), facet_kws={"sharey": False}, errorbar=None, **order,
+        palette=list(style.CYCLE[: len(series)]), facet_kws={"sharey": False},
+        errorbar=None, **order,
     )  # fmt: skip
     grid.set(yscale="log", xlabel="blocks passed")
     grid.axes[0, 0].set_ylabel("absolute value")

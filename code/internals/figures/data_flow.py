@@ -150,13 +150,9 @@ def _mlp(flow: DataFlow) -> _Box:
     return [f"{kind} ({flow.facts.activation})", f"inner: {flow.shapes['inner']}"], style.PURPLE
 
 
-def _norm(flow: DataFlow) -> _Box:
-    return [flow.facts.norm_kind], style.GREEN
-
-
 def _branches(flow: DataFlow) -> list[list[_Box]]:
     """Branches of a block; each is a column of boxes beside the stream."""
-    norm, placement = _norm(flow), flow.facts.norm_placement
+    norm, placement = ([flow.facts.norm_kind], style.GREEN), flow.facts.norm_placement
     before = [] if placement == "post" else [norm]
     after = [norm] if placement == "pre+post" else []
     return [[*before, _attention(flow), *after], [*before, _mlp(flow), *after]]
@@ -201,7 +197,7 @@ def _join(pen: _Pen, start: tuple[float, float], y: float, flow: DataFlow) -> No
 
 def _parallel(pen: _Pen, flow: DataFlow) -> None:
     """Attention and MLP read the same stream; both results are added at once."""
-    facts, norm = flow.facts, _norm(flow)
+    facts, norm = flow.facts, ([flow.facts.norm_kind], style.GREEN)
     columns: list[list[_Box]] = [[_attention(flow)], [_mlp(flow)]]
     leave = pen.y - 0.12
     bus, right = 3.45, 9.72

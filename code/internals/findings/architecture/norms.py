@@ -84,7 +84,7 @@ def twins_better(model: ModelHandle) -> Estimate:
     """In {value} of the paired training runs batch normalisation, with running averages, ends with
     a lower loss than layer norm."""
     pairs = twins.norm_pairs()
-    better = pairs["batch_evaluation"] < pairs["layer"]
+    better = pairs["batch_norm_running"] < pairs["layer_norm"]
     return exact(better.mean(), len(pairs), "pairs")
 
 
@@ -92,7 +92,7 @@ def twins_better(model: ModelHandle) -> Estimate:
 def twins_modes(model: ModelHandle) -> Estimate:
     """The two modes of a batch-norm run differ by {value} on the same text (mean)."""
     pairs = twins.norm_pairs()
-    gap = (pairs["batch_training"] - pairs["batch_evaluation"]).abs()
+    gap = (pairs["batch_norm_of_batch"] - pairs["batch_norm_running"]).abs()
     return exact(gap.mean(), len(pairs), "runs")
 
 

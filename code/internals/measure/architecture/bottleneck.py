@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 SEQ = 48
 PARTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 7 / 8, 1.0)
 """Directions that are kept, as shares of the width."""
-_BATCH = 8
-"""Documents in one pass."""
 
 
 @measurement(files=[HELD_OUT])
@@ -87,7 +85,7 @@ def head_inputs(network: Any, ids: Tensor) -> Tensor:
     handle = families.unembedding(network).register_forward_pre_hook(take)
     try:
         with torch.inference_mode():
-            for part in ids.split(_BATCH):
+            for part in ids.split(8):
                 network(part, use_cache=False)
     finally:
         handle.remove()

@@ -62,14 +62,11 @@ def modules(model: ModelHandle) -> pd.DataFrame:
         general = re.sub(r"^.*\.\d+\.", "", path)
         shape = ", ".join(("bias " if n == "bias" else "") + _by(t.shape) for n, t in own.items())
         size = sum(t.numel() for t in own.values() if owners[t.data_ptr()] == path)
-        does = _does(general) + ("" if first == path else " (shared)")
+        does = next((text for ends, text in _DOES.items() if re.search(f"({ends})$", general)), "")
+        does += "" if first == path else " (shared)"
         new = {"parameters": size, "times": 0, "does": does}
         rows.setdefault((general, shape), new)["times"] += 1
     return pd.DataFrame([{"module": m, "shape": s, **row} for (m, s), row in rows.items()])
-
-
-def _does(path: str) -> str:
-    return next((text for ends, text in _DOES.items() if re.search(f"({ends})$", path)), "")
 
 
 def _by(shape: Sequence[int]) -> str:
@@ -80,20 +77,14 @@ def _by(shape: Sequence[int]) -> str:
 def ledger(model: ModelHandle) -> pd.DataFrame:
     """Parameters by kind of module
 
-    Columns: ``part`` (see `PARTS`; only those that occur), ``parameters``, ``share`` (of all), and
-    ``tensors`` (distinct ones). A head that shares the embedding's storage has none of its own.
+    Columns: ``part`` (see `PARTS`; only those that occur), ``parameters`` (a head that shares the
+    embedding's storage has none of its own), ``share`` (of all).
     """
     from internals.models.ledger import parameter_ledger
 
-    table = parameter_ledger(model.loaded().model)
-    kept = [part for part in PARTS if part in set(table["part"])]
-    own = table[table["shared_with"] == ""].groupby("part")["parameters"]
-    summed = own.agg(["sum", "size"]).reindex(kept)
-    parameters = summed["sum"].fillna(0).astype(int)
-    share = parameters / parameters.sum()
-    tensors = summed["size"].fillna(0).astype(int)
-    columns = {"parameters": parameters, "share": share, "tensors": tensors}
-    return pd.DataFrame(columns).rename_axis("part").reset_index()
+    size = parameter_ledger(model.loaded().model).groupby("part")["parameters"].sum()
+    table = size.reindex([part for part in PARTS if part in size]).reset_index()
+    return table.assign(share=table["parameters"] / table["parameters"].sum())
 
 
 @dataclass(frozen=True)
@@ -143,16 +134,12 @@ def embedding_shares(model: ModelHandle) -> pd.DataFrame:
     Columns: ``name``, ``parameters``, ``share``, ``head`` (tied to the embedding, or its own),
     ``this`` (the model of the run). Published models whose tie is not known are left out.
     """
-    table = pd.read_csv(DATA / "facts" / "architectures.csv").dropna(subset="tied")
-    facts = model.facts
-    own = {
-        "name": facts.name,
-        "parameters_billion": facts.n_parameters / 1e9,
-        "vocab": facts.vocab_size_embedding,
-        "d_model": facts.d_embedding,
-        "tied": "yes" if facts.tied_embeddings else "no",
-    }
-    table = pd.concat([table, pd.DataFrame([own])], ignore_index=True)
+    published = pd.read_csv(DATA / "facts" / "architectures.csv").dropna(subset="tied")
+    facts, columns = model.facts, ["name", "parameters_billion", "vocab", "d_model", "tied"]
+    tied = "yes" if facts.tied_embeddings else "no"
+    billion, vocab = facts.n_parameters / 1e9, facts.vocab_size_embedding
+    own = pd.DataFrame([[facts.name, billion, vocab, facts.d_embedding, tied]], columns=columns)
+    table = pd.concat([published[columns], own], ignore_index=True)
     matrices = table["tied"].map({"yes": 1, "no": 2})
     numbers = table["parameters_billion"] * 1e9
     return pd.DataFrame(
@@ -200,7 +187,8 @@ def _shapes(loaded: LoadedModel) -> dict[str, str]:
     network = loaded.model
     block = families.blocks(network)[0]
     seen: dict[str, tuple[int, ...]] = {}
-    inner = [m for part in families.mlp(network, block) for m in part.modules() if _is_matrix(m)]
+    parts = [module for part in families.mlp(network, block) for module in part.modules()]
+    inner = [m for m in parts if getattr(getattr(m, "weight", None), "ndim", 0) == 2]
     taps: dict[str, tuple[Any, bool]] = {
         "embedding": (families.embedding(network), False),
         "stream": (block, True),
@@ -222,11 +210,6 @@ def _shapes(loaded: LoadedModel) -> dict[str, str]:
     seen |= {"key": key, "pattern": pattern, "logits": out.logits.shape, "ids": ids.shape}
     seen["query"] = (*pattern[:3], key[-1])
     return {name: _named(name, shape) for name, shape in seen.items()}
-
-
-def _is_matrix(module: Any) -> bool:
-    weight = getattr(module, "weight", None)
-    return weight is not None and weight.ndim == 2
 
 
 def _tap(module: Any, name: str, seen: dict[str, tuple[int, ...]], before: bool) -> Any:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -25,29 +24,19 @@ if TYPE_CHECKING:
 
     from internals.models import LoadedModel, ModelHandle
 
-Kind = Literal["own", "batch", "frozen"]
-KINDS: tuple[Kind, ...] = ("own", "batch", "frozen")
-"""The model's own norm; statistics of the batch; statistics frozen from other text."""
 SEQ = 32
 
 
-@dataclass(frozen=True)
-class Moments:
-    """Per feature, over other text: what enters a norm and what leaves it."""
+def moments(network: Any, ids: Tensor) -> dict[str, Tensor]:
+    """``(4, feature)`` for every norm of the stream, by its name in `families.all_norms`: mean and
+    spread of what enters, mean and spread of what leaves."""
+    import torch
 
-    mean_in: Tensor
-    std_in: Tensor
-    mean_out: Tensor
-    std_out: Tensor
-
-
-def moments(network: Any, ids: Tensor) -> dict[str, Moments]:
-    """Moments of every norm of the residual stream, by its name in `families.all_norms`."""
-    found: dict[str, Moments] = {}
+    found: dict[str, Tensor] = {}
 
     def note(name: str, x: Tensor, y: Tensor) -> None:
         x, y = _rows(x).float(), _rows(y).float()
-        found[name] = Moments(x.mean(0), x.std(0), y.mean(0), y.std(0))
+        found[name] = torch.stack([x.mean(0), x.std(0), y.mean(0), y.std(0)])
 
     with watched(network, note):
         hidden(network, ids)
@@ -55,8 +44,9 @@ def moments(network: Any, ids: Tensor) -> dict[str, Moments]:
 
 
 @contextmanager
-def exchanged(network: Any, kind: Kind, known: dict[str, Moments]) -> Iterator[None]:
-    """Within this scope the norms use batch (or frozen) statistics of each feature.
+def exchanged(network: Any, kind: str, known: dict[str, Tensor]) -> Iterator[None]:
+    """Within this scope the norms use other statistics (``own``: none) of each feature: those of
+    the ``batch``, or ``frozen`` ones from other text.
 
     Batch normalisation (Ioffe, Szegedy 2015) over batch × positions. Gain and shift are set so that
     every feature leaves with the mean and spread that it has in the intact model: what differs is
@@ -64,11 +54,12 @@ def exchanged(network: Any, kind: Kind, known: dict[str, Moments]) -> Iterator[N
     """
 
     def swap(name: str, x: Tensor, y: Tensor) -> Tensor:
-        own, rows = known[name], _rows(x).float()
-        mean = rows.mean(0) if kind == "batch" else own.mean_in
-        variance = rows.var(0, unbiased=False) if kind == "batch" else own.std_in**2
+        mean, spread, mean_out, spread_out = known[name]
+        variance = spread**2
+        if kind == "batch":
+            mean, variance = _rows(x).float().mean(0), _rows(x).float().var(0, unbiased=False)
         unit = (x.float() - mean) / (variance + 1e-5).sqrt()
-        return (unit * own.std_out + own.mean_out).to(y.dtype)
+        return (unit * spread_out + mean_out).to(y.dtype)
 
     with watched(network, (lambda *_: None) if kind == "own" else swap):
         yield
@@ -139,7 +130,7 @@ def leak(model: ModelHandle, documents: int = 48) -> pd.DataFrame:
     known = moments(network, others)
     half = subjects.shape[1] // 2
     rows: list[dict[str, Any]] = []
-    for kind in KINDS[:2]:
+    for kind in ("own", "batch"):
         with exchanged(network, kind, known):
             for i, subject in enumerate(subjects):
                 mate, other = others[i], others[(i + 1) % len(others)]
@@ -169,10 +160,11 @@ def leak_means(table: pd.DataFrame) -> pd.DataFrame:
     """`leak` over the documents: the largest change of a logit, and means of the other columns."""
     how = {"largest_change": "max", "kl_bits": "mean", "top_changed": "mean"}
     means = table.groupby(["kind", "changed"], sort=False).agg(how).reset_index()
-    norms = {"own": "the model's own", "batch": "batch statistics"}
     things = {"mate": "the other text in the batch", "later": "later tokens"}
-    things["mate and later"] = "both"
-    return means.assign(kind=means["kind"].map(norms), changed=means["changed"].map(things))
+    means["kind"] = means["kind"].map({"own": "the model's own", "batch": "batch statistics"})
+    means["changed"] = means["changed"].map(things | {"mate and later": "both"})
+    names = {"kind": "norm", "changed": "exchanged", "top_changed": "other_first_choice"}
+    return means.rename(columns=names)
 
 
 def _subjects(loaded: LoadedModel, documents: int) -> tuple[Tensor, Tensor]:
@@ -192,9 +184,9 @@ def _change(before: Tensor, after: Tensor) -> dict[str, Any]:
 
 @measurement(files=[HELD_OUT])
 def sizes(model: ModelHandle, documents: int = 20) -> pd.DataFrame:
-    """Largest hidden values after each block, under three sources of statistics
+    """Largest hidden values after each block, under the own norm and under frozen statistics
 
-    Columns: ``kind`` (see `KINDS`), ``document``, ``block`` (0: what enters the first), ``series``
+    Columns: ``kind`` (own, frozen), ``document``, ``block`` (0: what enters the first), ``series``
     (largest of the first token, largest of later tokens, median of later tokens), ``size``
     (absolute value; infinite after an overflow).
     """
@@ -202,7 +194,7 @@ def sizes(model: ModelHandle, documents: int = 20) -> pd.DataFrame:
     subjects, others = _subjects(loaded, effort.units(loaded.facts, documents, least=8))
     known = moments(loaded.model, others)
     tables = []
-    for kind in KINDS:
+    for kind in ("own", "frozen"):
         with exchanged(loaded.model, kind, known):
             states = hidden(loaded.model, subjects).hidden_states
         # The last state of most models has passed the final norm: it is no part of the stream.
