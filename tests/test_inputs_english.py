@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 
 import pandas as pd
+import pytest
+import yaml
 
-from internals import questions
+from internals import inputs, questions
+from internals.datafiles import InputError
 from internals.paths import DATA
 
 
@@ -56,3 +59,74 @@ def test_control_and_trick_differ_little():
             first, second = (set(text.lower().split()) for text in texts)
             assert len(first & second) >= 2, texts
             assert abs(len(texts[0].split()) - len(texts[1].split())) <= 3, texts
+
+
+def test_ten_trick_questions_are_of_the_kinds_that_are_asked_for():
+    shown = inputs.tricks()
+    assert len(shown) == 10
+    kinds = {trick.kind for trick in shown}
+    assert kinds >= {"counting", "false premise", "invented name", "ambiguity", "negation"}
+    assert all(t.text.startswith("Question: ") and t.text.endswith("\nAnswer:") for t in shown)
+
+
+def test_there_are_as_many_questions_without_an_answer_as_with_one_in_every_form():
+    table = pd.DataFrame(inputs.answerable())
+    sizes = table.groupby("form")["group"].value_counts().unstack()
+    assert (sizes["invented"] == sizes["well_known"] + sizes["little_known"]).all()
+    assert sizes["invented"].sum() >= 60
+    assert len(sizes) >= 6, "the form is the unit"
+    assert (table["answers"].map(len).eq(0) == table["group"].eq("invented")).all()
+    assert table["text"].is_unique
+
+
+def test_answers_agree_with_the_tables_of_facts():
+    capitals = pd.read_csv(DATA / "facts" / "countries.csv", keep_default_na=False)
+    symbols = pd.read_csv(DATA / "facts" / "elements.csv", keep_default_na=False)
+    known = dict(zip(capitals["country"], capitals["capital"], strict=True))
+    known |= dict(zip(symbols["name"].str.lower(), symbols["symbol"], strict=True))
+    asked = [q for q in inputs.answerable() if q.form in {"capital", "symbol"}]
+    for question in asked:
+        name = question.name.removeprefix("the ")
+        if question.answers:
+            assert known[name] in question.answers
+        else:
+            assert name not in known
+
+
+def _form(**changes):
+    form = {"id": "capital", "text": "The capital of {} is", "well_known": {"France": ["Paris"]}}
+    form |= {"little_known": {"Bhutan": ["Thimphu"]}, "invented": ["Zorbania", "Melkaria"]}
+    return form | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"text": "The capital is"}, "needs {} once"),
+        ({"text": "The capital of {} is "}, "ends with a blank"),
+        ({"invented": ["Zorbania"]}, "as many invented names as real ones"),
+        ({"invented": ["Zorbania", "Zorbania"]}, "each of them once"),
+        ({"invented": ["Zorbania", "France"]}, "each of them once"),
+        ({"invented": {"Zorbania": ["Zor"]}}, "must hold a list of names"),
+        ({"invented": [["Zorbania"], 3]}, "must hold a list of names"),
+        ({"well_known": ["France"]}, "must hold lines such as"),
+        ({"well_known": {"France": "Paris"}}, "must hold lines such as"),
+        ({"well_known": {"France": []}}, "must hold lines such as"),
+        ({"well_known": {33: ["Paris"]}}, "must hold lines such as"),
+        ({"little_known": None}, "needs `little_known:`"),
+    ],
+)
+def test_a_wrong_form_is_named_with_its_line(tmp_path, changes, sentence):
+    path = tmp_path / "answerable.yaml"
+    path.write_text(yaml.safe_dump({"forms": [_form(**changes)]}))
+    with pytest.raises(InputError, match=sentence) as error:
+        inputs.answerable(path)
+    assert str(error.value).startswith("answerable.yaml, line ")
+
+
+def test_a_right_form_is_read(tmp_path):
+    path = tmp_path / "answerable.yaml"
+    path.write_text(yaml.safe_dump({"forms": [_form()]}))
+    texts = [question.text for question in inputs.answerable(path)]
+    assert texts[0] == "The capital of France is"
+    assert len(texts) == 4

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from internals.datafiles import InputError, fault, fields
 from internals.paths import DATA
@@ -14,6 +15,7 @@ from internals.paths import DATA
 __all__ = ["InputError", "fields"]
 
 PROMPTS = DATA / "prompts"
+QUESTIONS = DATA / "questions"
 
 
 @dataclass(frozen=True)
@@ -104,3 +106,84 @@ def openings(path: Path = PROMPTS / "openings.yaml") -> list[Opening]:
     for opening in found:
         no_blank(path, opening.id, opening.text)
     return found
+
+
+@dataclass(frozen=True)
+class Trick:
+    """A trick or ambiguous question that a model is asked in so many words."""
+
+    id: str
+    kind: str
+    text: str
+    """The question as a text to continue."""
+    note: str
+    """What is right."""
+
+
+def tricks(path: Path = QUESTIONS / "tricks10.yaml") -> list[Trick]:
+    """The questions that chapter 5 shows with their answers."""
+    names = ("id", "kind", "text", "note")
+    found = [Trick(**entry) for entry in fields(path, "tricks", names)]
+    for trick in found:
+        no_blank(path, trick.id, trick.text)
+    return found
+
+
+REAL = ("well_known", "little_known")
+INVENTED = "invented"
+
+
+@dataclass(frozen=True)
+class Knowable:
+    """A beginning about something that exists, or about something of which only the name does."""
+
+    form: str
+    group: str
+    """`well_known`, `little_known` or `invented`."""
+    name: str
+    text: str
+    answers: tuple[str, ...]
+    """First words of right answers; none where the name is invented."""
+
+
+def answerable(path: Path = QUESTIONS / "answerable.yaml") -> list[Knowable]:
+    """Questions with and without an answer, as many of each in every form.
+
+    Raises:
+        InputError: as `fields`; also for a form without its place for a name, names that are not
+            written as in the other forms, a name that comes twice, or unequal numbers.
+    """
+    found = []
+    for entry in fields(path, "forms", ("id", "text"), others=(*REAL, INVENTED)):
+        id, text = entry["id"], entry["text"]
+        no_blank(path, id, text)
+        if text.count("{}") != 1:
+            raise fault(path, id, f"the text of {id!r} needs {{}} once, in the place of the name.")
+        named = {group: _answers(path, id, group, entry[group]) for group in (*REAL, INVENTED)}
+        real = [name for group in REAL for name in named[group]]
+        if not len(entry[INVENTED]) == len({*named[INVENTED]} - {*real}) == len({*real}):
+            raise fault(
+                path, id, f"{id!r} needs as many invented names as real ones, each of them once."
+            )
+        found += [
+            Knowable(id, group, name, text.replace("{}", name), answers)
+            for group, names in named.items()
+            for name, answers in names.items()
+        ]
+    return found
+
+
+def _answers(path: Path, id: str, group: str, value: Any) -> dict[str, tuple[str, ...]]:
+    """Names with their answers; invented ones have none."""
+    if group == INVENTED:
+        good, how = _are_texts(value), "a list of names"
+    else:
+        good, how = isinstance(value, dict), "lines such as `France: [Paris]`"
+        good = good and _are_texts([*value]) and all(map(_are_texts, value.values()))
+    if not good:
+        raise fault(path, id, f"`{group}` of {id!r} must hold {how}.")
+    return {name: () if group == INVENTED else tuple(value[name]) for name in value}
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(v and isinstance(v, str) for v in value)

@@ -43,6 +43,8 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "prompts/next_token.yaml": inputs.prompts,
     "prompts/changes.yaml": inputs.changes,
     "prompts/openings.yaml": inputs.openings,
+    "questions/tricks10.yaml": inputs.tricks,
+    "questions/answerable.yaml": inputs.answerable,
     "questions/pairs.yaml": questions.trick_pairs,
     "questions/embedded.yaml": questions.trick_pairs,
     "questions/ambiguity.yaml": questions.ambiguous_words,
