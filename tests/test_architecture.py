@@ -20,7 +20,7 @@ from internals.figures import architecture as figures
 from internals.figures import data_flow, style
 from internals.findings import evaluate, findings_of, sections
 from internals.measure.architecture import bottleneck, components, normalisation, twins
-from internals.models import families, open_model, summary
+from internals.models import families, open_model
 from internals.paths import ROOT
 from odd_models import ODD
 from tiny_models import FAMILIES, build
@@ -84,6 +84,7 @@ def test_shares_of_embeddings_are_those_of_the_published_widths(handle):
     gpt2 = table.set_index("name").loc["GPT-2 small"]
     assert gpt2["share"] == pytest.approx(50257 * 768 / 124.44e6, rel=0.01)
     assert table["share"].between(0, 1).all()
+    assert gpt2["ratio"] == 50257 / 768
     assert "Falcon 7B" not in set(table["name"]), "whether its head is tied is not known"
     part = components.ledger(handle).set_index("part")["share"]
     own = part["token embedding"] + part["head"]
@@ -91,17 +92,6 @@ def test_shares_of_embeddings_are_those_of_the_published_widths(handle):
     assert table.loc[table["this"], "share"].item() == pytest.approx(
         own, rel=0.02 if bias else 1e-9
     )
-
-
-def test_the_summary_says_what_is_there_and_leaves_out_what_is_not(handle):
-    table = summary(handle.facts).set_index("fact")["value"]
-    f = handle.facts
-    assert table["family"].startswith(f.family)
-    assert table["parameters"] == f"{f.n_parameters:,}"
-    assert ("window of some layers" in table) == (f.sliding_window is not None)
-    assert ("for keys and values" in table["attention heads"]) == (f.n_kv_heads < f.n_heads)
-    assert (table["embedding and head"] == "one tensor") == f.tied_embeddings
-    assert not {"licence", "revision"} & set(table.index)
 
 
 # --- bottleneck -------------------------------------------------------------------------------

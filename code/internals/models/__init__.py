@@ -7,7 +7,6 @@ import pandas as pd
 from internals.models.facts import ModelFacts
 from internals.models.failures import ModelError
 from internals.models.load import LoadedModel, ModelHandle, eager_attention, load, open_model
-from internals.models.summary import summary
 
 __all__ = [
     "LoadedModel",
@@ -18,7 +17,6 @@ __all__ = [
     "inspect_table",
     "load",
     "open_model",
-    "summary",
 ]
 
 

@@ -131,8 +131,8 @@ def _in_numbers(formula: str, widths: dict[str, int]) -> str:
 def embedding_shares(model: ModelHandle) -> pd.DataFrame:
     """Share of token embedding and head in public models of many sizes, and in this one.
 
-    Columns: ``name``, ``parameters``, ``share``, ``head`` (tied to the embedding, or its own),
-    ``this`` (the model of the run). Published models whose tie is not known are left out.
+    Columns: ``name``, ``parameters``, ``share``, ``ratio`` (entries over width), ``head`` (tied, or
+    its own), ``this`` (model of the run). Published models whose tie is not known are left out.
     """
     published = pd.read_csv(DATA / "facts" / "architectures.csv").dropna(subset="tied")
     facts, columns = model.facts, ["name", "parameters_billion", "vocab", "d_model", "tied"]
@@ -147,6 +147,7 @@ def embedding_shares(model: ModelHandle) -> pd.DataFrame:
             "name": table["name"],
             "parameters": numbers,
             "share": matrices * table["vocab"] * table["d_model"] / numbers,
+            "ratio": table["vocab"] / table["d_model"],
             "head": matrices.map({1: "tied to the embedding", 2: "a matrix of its own"}),
             "this": table.index == len(table) - 1,
         }
