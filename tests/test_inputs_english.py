@@ -61,6 +61,21 @@ def test_control_and_trick_differ_little():
             assert abs(len(texts[0].split()) - len(texts[1].split())) <= 3, texts
 
 
+def test_prompts_come_in_families_that_can_be_compared():
+    families = pd.Series([prompt.family for prompt in inputs.prompts()]).value_counts()
+    assert families.sum() >= 50
+    assert families.min() >= 8
+    main = next(prompt for prompt in inputs.prompts() if prompt.id == "main")
+    assert main.text == "The capital of France is"
+
+
+def test_pairs_of_prompts_and_openings_are_enough():
+    assert len(inputs.changes()) >= 15
+    texts = [opening.text for opening in inputs.openings()]
+    assert len(set(texts)) >= 20
+    assert texts[0][0].isalpha(), "the first is printed between quotation marks"
+
+
 def test_ten_trick_questions_are_of_the_kinds_that_are_asked_for():
     shown = inputs.tricks()
     assert len(shown) == 10
