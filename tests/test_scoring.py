@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -46,27 +44,6 @@ def test_rank_entropy_and_top_probability_by_definition(model):
         assert scores.top_prob[i] == pytest.approx(probs[i].max().item(), rel=1e-4)
     dist = torch.distributions.Categorical(probs=probs)
     np.testing.assert_allclose(scores.entropy, dist.entropy().numpy(), rtol=1e-4)
-
-
-def test_joint_probabilities_of_all_continuations_sum_to_one():
-    """Enumeration with a vocabulary of 11: every pair of tokens after a prompt."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    torch.manual_seed(0)
-    toy = GPT2LMHeadModel(
-        GPT2Config(n_layer=1, n_head=1, n_embd=8, vocab_size=11, n_positions=8)
-    ).eval()
-    pairs = [([4, 2], [a, b]) for a in range(11) for b in range(11)]
-    joint, rank = scoring.continuation_scores(toy, pairs)
-    assert math.fsum(np.exp(joint)) == pytest.approx(1, abs=1e-5)
-    assert sorted(set(rank)) == list(range(11))
-
-
-def test_empty_prompts_and_answers_are_refused(model):
-    with pytest.raises(ValueError, match="at least one token"):
-        scoring.continuation_scores(model, [([], [1])])
-    with pytest.raises(ValueError, match="at least one token"):
-        scoring.continuation_scores(model, [([1], [])])
 
 
 def test_batches_take_every_sequence_once_and_keep_to_the_budget():

@@ -81,7 +81,7 @@ def test_one_unit_has_no_interval():
     alone = stats.bootstrap_ci([1.0, 2.0], clusters=["a", "a"])
     assert alone.interval is None
     assert alone.value == 1.5
-    assert not alone.excludes(0)
+    assert alone.p_value(0) is None
 
 
 def test_pairs_cancel_what_units_share():
@@ -91,8 +91,8 @@ def test_pairs_cancel_what_units_share():
     paired = stats.paired_difference(a, b)
     loose = stats.difference(a, b)
     assert paired.value == pytest.approx(loose.value)
-    assert paired.excludes(0)
-    assert not loose.excludes(0)
+    assert paired.low > 0
+    assert loose.low < 0 < loose.high
     assert (paired.high - paired.low) < 0.01 * (loose.high - loose.low)
 
 
@@ -110,7 +110,7 @@ def test_the_interval_of_a_mean_lies_within_the_values(values):
 
 @pytest.mark.parametrize("values", [[], [1.0, math.nan]])
 def test_no_values_and_nan_are_refused(values):
-    with pytest.raises(ValueError, match=r"at least one value|are NaN"):
+    with pytest.raises(ValueError, match=r"at least one value|not finite"):
         stats.bootstrap_ci(values)
 
 
@@ -123,8 +123,6 @@ def test_correlations_are_those_of_scipy(kind):
     assert stats.correlation(x, y, kind, n_resamples=200).value == pytest.approx(
         reference.statistic
     )
-    p = stats.permutation_correlation(x, y, kind, n_permutations=2000).p_value
-    assert p == pytest.approx(max(reference.pvalue, 1 / 2001), abs=0.01)
 
 
 @pytest.mark.parametrize("kind", ["pearson", "spearman"])
@@ -188,13 +186,6 @@ def test_sign_flips_are_exact_for_few_pairs_and_agree_with_scipy():
     assert p == pytest.approx(scipy_stats.ttest_1samp(many, 0).pvalue, abs=0.02)
 
 
-def test_groups_are_compared_by_shuffled_labels():
-    rng = np.random.default_rng(5)
-    a, b = rng.normal(0, 1, 40), rng.normal(0.5, 1, 30)
-    p = stats.permutation_difference(a, b).p_value
-    assert p == pytest.approx(scipy_stats.ttest_ind(a, b).pvalue, abs=0.02)
-
-
 def test_p_values_are_uniform_where_nothing_is_to_be_found():
     rng = np.random.default_rng(6)
     p = [
@@ -202,12 +193,6 @@ def test_p_values_are_uniform_where_nothing_is_to_be_found():
         for i in range(200)
     ]
     assert scipy_stats.kstest(p, "uniform").pvalue > 0.01
-
-
-@pytest.mark.parametrize(("a", "b"), [(0, 0), (5, 0), (3, 9)])
-def test_mcnemar_is_a_binomial_test(a, b):
-    expected = 1.0 if a + b == 0 else scipy_stats.binomtest(a, a + b).pvalue
-    assert stats.mcnemar_exact(a, b).p_value == pytest.approx(expected)
 
 
 def test_false_discovery_control_by_its_definition():

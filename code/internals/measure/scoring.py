@@ -109,20 +109,6 @@ def first_choices(
     return found
 
 
-def mean_surprisal(
-    model: Any,
-    heads: Sequence[Sequence[int]],
-    tails: Sequence[Sequence[int]],
-    budget: int = 4096,
-) -> np.ndarray:
-    """Mean surprisal in nats of the tokens of each tail after its head, ``(n,)``.
-
-    As :func:`tail_surprisal`; NaN for an empty tail.
-    """
-    parts = tail_surprisal(model, heads, tails, budget)
-    return np.array([part.mean() if len(part) else np.nan for part in parts], dtype=float)
-
-
 def tail_surprisal(
     model: Any,
     heads: Sequence[Sequence[int]],
@@ -160,6 +146,20 @@ def tail_surprisal(
     return found
 
 
+def mean_surprisal(
+    model: Any,
+    heads: Sequence[Sequence[int]],
+    tails: Sequence[Sequence[int]],
+    budget: int = 4096,
+) -> np.ndarray:
+    """Mean surprisal in nats of the tokens of each tail after its head, ``(n,)``.
+
+    As :func:`tail_surprisal`; NaN for an empty tail.
+    """
+    parts = tail_surprisal(model, heads, tails, budget)
+    return np.array([part.mean() if len(part) else np.nan for part in parts], dtype=float)
+
+
 def logits_at(model: Any, ids: Tensor, rows: list[int], positions: list[int]) -> Tensor:
     """``(asked, vocab)`` float32 logits of some places of ``ids`` ``(batch, seq)``.
 
@@ -176,29 +176,3 @@ def logits_at(model: Any, ids: Tensor, rows: list[int], positions: list[int]) ->
             return model(input_ids=ids, use_cache=False).logits[0].float()
     finally:
         handle.remove()
-
-
-def continuation_scores(
-    model: Any,
-    pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
-    budget: int = 4096,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Joint log-probability of each continuation, and the rank of its first token.
-
-    Args:
-        model: a causal language model.
-        pairs: (ids of the prompt, ids of the continuation), neither empty.
-
-    Returns:
-        ``(n,)`` summed natural log-probability of all pieces, and ``(n,)`` number of tokens more
-        likely than the continuation's first one.
-    """
-    if any(not prompt or not answer for prompt, answer in pairs):
-        raise ValueError("prompts and continuations need at least one token each")
-    sequences = [[*prompt, *answer] for prompt, answer in pairs]
-    joint, rank = np.zeros(len(pairs)), np.zeros(len(pairs), int)
-    for i, scores in enumerate(score_tokens(model, sequences, budget)):
-        start = len(pairs[i][0]) - 1
-        joint[i] = scores.log_prob[start:].sum()
-        rank[i] = scores.rank[start]
-    return joint, rank

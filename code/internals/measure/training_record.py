@@ -6,7 +6,6 @@ Everything is read from the tables that ship with the models; nothing here runs 
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import pandas as pd
@@ -74,20 +73,6 @@ def metadata() -> dict[str, Any]:
     return dict(json.loads((DATA / "training" / "meta.json").read_text("utf-8")))
 
 
-def designed_facts() -> pd.DataFrame:
-    """Designed facts: ``relation``, ``kind`` (invented, real), ``facts``, ``fewest``, ``most``
-    (statements), ``one_direction`` (facts that were never stated from object to subject)."""
-    table = pd.read_csv(DATA / "training" / "exposure.csv", keep_default_na=False)
-    table = table.assign(forward=table["direction"] == "forward_only")
-    summary = table.groupby(["kind", "relation"], sort=True).agg(
-        facts=("fact_id", "size"),
-        fewest=("exposures", "min"),
-        most=("exposures", "max"),
-        one_direction=("forward", "sum"),
-    )
-    return summary.reset_index()
-
-
 ABILITIES = {
     "loss on stories": "stories_bits_per_byte",
     "loss on generated text": "generated_bits_per_byte",
@@ -123,21 +108,3 @@ def tokens_until(table: pd.DataFrame, ability: str, share: float = 0.5) -> float
     """Tokens at the first probe at which ``share`` of the way is done; infinite if never."""
     part = table[(table["ability"] == ability) & (table["done"] >= share)]
     return float(part["tokens"].min()) if len(part) else float("inf")
-
-
-def times_later(table: pd.DataFrame, ability: str, other: str) -> tuple[float, float, float] | None:
-    """How many times as many tokens half of ``ability`` took as half of ``other``.
-
-    Returns the ratio by :func:`tokens_until`, and the smallest and the largest that the probes
-    before these leave open; None if a half was never reached, or by the first probe.
-    """
-
-    def around(name: str) -> tuple[float, float]:
-        at = tokens_until(table, name)
-        tokens = table.loc[table["ability"] == name, "tokens"]
-        return float(tokens[tokens < at].max()), at
-
-    (before, at), (other_before, other_at) = around(ability), around(other)
-    if not (math.isfinite(at) and math.isfinite(other_at) and before > 0 and other_before > 0):
-        return None
-    return at / other_at, before / other_at, at / other_before

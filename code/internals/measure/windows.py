@@ -59,19 +59,6 @@ def windows(loaded: LoadedModel, n: int | None, seq: int) -> Tensor:
     return torch.tensor(found, device=loaded.model.device)
 
 
-def many_windows(loaded: LoadedModel, positions: int, seq: int) -> Tensor:
-    """``(batch, seq)`` ids of at least ``positions`` positions: several windows of a document."""
-    import torch
-
-    found: list[list[int]] = []
-    for text in documents():
-        ids = loaded.tokenizer(text, verbose=False)["input_ids"]
-        found += [ids[i : i + seq] for i in range(0, len(ids) - seq + 1, seq)]
-        if len(found) * seq >= positions:
-            break
-    return torch.tensor(found, device=loaded.model.device)
-
-
 def utf8_bytes(loaded: LoadedModel, ids: Sequence[int]) -> int:
     """Bytes of the text that ``ids`` stand for; special tokens have none."""
     text: Any = loaded.tokenizer.decode(

@@ -16,19 +16,14 @@ from internals.stats.intervals import (
     quartiles,
     wilson,
 )
-from internals.stats.matrices import MatrixCorrelations, matrix_correlations
 from internals.stats.significance import (
     Significance,
     benjamini_hochberg,
-    mcnemar_exact,
-    permutation_correlation,
-    permutation_difference,
     sign_flip_test,
 )
 
 __all__ = [
     "Estimate",
-    "MatrixCorrelations",
     "Significance",
     "auroc",
     "benjamini_hochberg",
@@ -36,11 +31,7 @@ __all__ = [
     "correlation",
     "difference",
     "exact",
-    "matrix_correlations",
-    "mcnemar_exact",
     "paired_difference",
-    "permutation_correlation",
-    "permutation_difference",
     "quartiles",
     "sign_flip_test",
     "wilson",

@@ -104,11 +104,6 @@ def reliability(
     return pd.DataFrame(rows, columns=["bin", "n", "confidence", "accuracy", "low", "high"])
 
 
-def brier(confidence: ArrayLike, correct: ArrayLike) -> float:
-    """Mean squared gap of confidence and outcome (Brier 1950), of the predicted class only."""
-    return float(np.mean((np.asarray(confidence, float) - np.asarray(correct, float)) ** 2))
-
-
 def calibration_ci(
     confidence: ArrayLike,
     correct: ArrayLike,

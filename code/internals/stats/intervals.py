@@ -47,10 +47,6 @@ class Estimate:
         """``(low, high)``, or None where there is none."""
         return (self.low, self.high) if math.isfinite(self.low + self.high) else None
 
-    def excludes(self, reference: float = 0.0) -> bool:
-        """Whether the interval leaves out ``reference`` (False without an interval)."""
-        return self.interval is not None and not self.low <= reference <= self.high
-
     def p_value(self, reference: float) -> float | None:
         """Two-sided p-value that belongs to the interval (Altman and Bland 2011, BMJ 343:d2304).
 

@@ -5,18 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import bdtr
 
 from internals.stats.intervals import NoValuesError, as_rows, as_units
 
 _EXACT_FLIPS = 14
 """Up to this many units all sign patterns are listed instead of drawn."""
-_EXACT_ORDERS = 7
-"""Up to this many pairs all orders are listed."""
 _CHUNK = 1_000_000
 """Most numbers drawn at a time."""
 _TOLERANCE = 1e-12
@@ -62,73 +58,11 @@ def sign_flip_test(
     return Significance(observed, p, len(sums), f"sign-flip test, {n_permutations} flips")
 
 
-def permutation_difference(
-    a: ArrayLike, b: ArrayLike, *, n_permutations: int = 9999, seed: int = 0
-) -> Significance:
-    """Do two independent groups have the same mean? Labels are shuffled (Pitman 1937)."""
-    first, second = as_rows(a), as_rows(b)
-    pooled = np.concatenate([first, second])
-    n, total = len(first), float(pooled.sum())
-    observed = float(first.mean() - second.mean())
-    rng = np.random.default_rng(seed)
-    orders = _shuffled(pooled, n_permutations, rng)
-    sums = np.concatenate([order[:, :n].sum(axis=1) for order in orders])
-    chance = sums / n - (total - sums) / len(second)
-    p = _monte_carlo(chance, observed)
-    label = f"permutation test of two groups, {n_permutations} permutations"
-    return Significance(observed, p, len(pooled), label)
-
-
-def permutation_correlation(
-    x: ArrayLike,
-    y: ArrayLike,
-    kind: Literal["pearson", "spearman"] = "spearman",
-    *,
-    n_permutations: int = 9999,
-    seed: int = 0,
-) -> Significance:
-    """Is there a correlation, if the ``y`` could as well belong to other ``x`` (Pitman 1937)?"""
-    first, second = standardised(x, kind), standardised(y, kind)
-    if len(first) != len(second):
-        raise ValueError(f"pairs need equal lengths, not {len(first)} and {len(second)}")
-    observed = float(first @ second)
-    n = len(first)
-    if n <= _EXACT_ORDERS:
-        chance = np.array([first @ second[list(o)] for o in itertools.permutations(range(n))])
-        p, how = _share_as_extreme(chance, observed), "exact"
-    else:
-        rng = np.random.default_rng(seed)
-        chance = np.concatenate([o @ first for o in _shuffled(second, n_permutations, rng)])
-        p, how = _monte_carlo(chance, observed), f"{n_permutations} permutations"
-    return Significance(observed, p, n, f"permutation test of {kind} correlation, {how}")
-
-
-def _shuffled(
-    values: NDArray[np.float64], n: int, rng: np.random.Generator
-) -> Iterator[NDArray[np.float64]]:
-    """``n`` random orders of ``values``, many rows at a time."""
-    for rows in _chunks(n, len(values)):
-        yield rng.permuted(np.tile(values, (rows, 1)), axis=1)
-
-
 def _chunks(n: int, width: int) -> Iterator[int]:
     """Numbers of rows that sum to ``n``, so that a table of ``width`` columns stays small."""
     step = max(1, _CHUNK // width)
     for start in range(0, n, step):
         yield min(step, n - start)
-
-
-def mcnemar_exact(only_a: int, only_b: int) -> Significance:
-    """Are two paired success rates equal? Exact binomial test of the discordant pairs.
-
-    ``only_a`` pairs succeed under A alone, ``only_b`` under B alone (McNemar 1947).
-    """
-    if only_a < 0 or only_b < 0:
-        raise ValueError(f"counts cannot be negative, but are {only_a} and {only_b}")
-    n = only_a + only_b
-    # With a chance of one half both tails are equal, so the test is twice the smaller one.
-    p = min(1.0, 2 * float(bdtr(min(only_a, only_b), n, 0.5)))
-    return Significance(float(only_a - only_b), p, n, "exact McNemar test")
 
 
 def benjamini_hochberg(p_values: ArrayLike) -> NDArray[np.float64]:
