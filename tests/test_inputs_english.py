@@ -61,6 +61,19 @@ def test_control_and_trick_differ_little():
             assert abs(len(texts[0].split()) - len(texts[1].split())) <= 3, texts
 
 
+def test_samples_name_their_language(tmp_path):
+    shipped = {sample.id: sample.lang for sample in inputs.samples()}
+    assert {shipped["plain"], shipped["code"], shipped["scripts"]} == {"en", "zxx", "mul"}
+    path = tmp_path / "samples.yaml"
+    entry = "samples:\n- {id: a, title: t, text: x"
+    path.write_text(f"{entry}}}")
+    assert inputs.samples(path)[0].lang == "en"
+    for wrong, sentence in (("English!", "`lang` is 'English!'"), ("3", "needs `lang:`")):
+        path.write_text(f"{entry}, lang: {wrong}}}")
+        with pytest.raises(InputError, match=rf"samples\.yaml, line 2: .*{sentence}"):
+            inputs.samples(path)
+
+
 def test_prompts_come_in_families_that_can_be_compared():
     families = pd.Series([prompt.family for prompt in inputs.prompts()]).value_counts()
     assert families.sum() >= 50

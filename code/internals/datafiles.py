@@ -166,11 +166,16 @@ def check_lists(path: Path) -> None:
 
 
 def fields(
-    path: Path, key: str, names: tuple[str, ...], others: tuple[str, ...] = ()
+    path: Path,
+    key: str,
+    names: tuple[str, ...],
+    others: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
 ) -> Iterator[dict[str, Any]]:
     """Entries of ``path`` that have exactly the text fields ``names``, ids unique.
 
     ``others``: fields that are no text; that they are there is checked, not what they hold.
+    ``optional``: text fields that may be missing.
 
     Raises:
         InputError: as `read_yaml`; also for a wrong entry.
@@ -178,15 +183,15 @@ def fields(
     seen: set[str] = set()
     for entry in read_yaml(path, key):
         wrong = partial(fault, path, entry.line)
-        for name in names:
+        for name in (*names, *(name for name in optional if name in entry)):
             value = entry.get(name)
             if not isinstance(value, str) or not value:
                 raise wrong(f"the entry needs `{name}:` with a text in quotes.")
         for name in others:
             if not entry.get(name):
                 raise wrong(f"the entry needs `{name}:`; look at its neighbours in the file.")
-        if unknown := sorted(set(map(str, entry)) - {*names, *others}):
-            known = ", ".join((*names, *others))
+        if unknown := sorted(set(map(str, entry)) - {*names, *others, *optional}):
+            known = ", ".join((*names, *others, *optional))
             raise wrong(f"the entry has an unknown field `{unknown[0]}`; known are {known}.")
         id = entry["id"]
         if not _NAME.fullmatch(id):

@@ -5,6 +5,7 @@ A wrong edit is answered by one sentence that names the file and the line.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,27 @@ class Sample:
     id: str
     title: str
     text: str
+    lang: str = "en"
+    """Language as BCP 47 names it: `mul` for several, `zxx` for none."""
+
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 
 def samples(path: Path = PROMPTS / "samples.yaml") -> list[Sample]:
-    """The texts of chapter 2."""
-    return [Sample(**entry) for entry in fields(path, "samples", ("id", "title", "text"))]
+    """The texts of chapter 2.
+
+    Raises:
+        InputError: as `fields`; also for what is no name of a language.
+    """
+    entries = fields(path, "samples", ("id", "title", "text"), optional=("lang",))
+    found = [Sample(**entry) for entry in entries]
+    for sample in found:
+        if not _LANGUAGE.fullmatch(sample.lang):
+            raise fault(
+                path, sample.id, f"`lang` is {sample.lang!r}; write it as `en`, `hi` or `zh-Hant`."
+            )
+    return found
 
 
 @dataclass(frozen=True)
