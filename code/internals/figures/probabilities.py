@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -10,82 +12,74 @@ from matplotlib.figure import Figure
 from internals.figures import style
 
 
-def top_bars(top: pd.DataFrame) -> Figure:
-    """Probabilities of the most likely tokens, and the mass they hold together."""
-    figure, ax = style.figure(height_in=0.27 * len(top) + 0.9)
-    names = [style.plain(token) for token in top["token"]]
-    y = np.arange(len(top))[::-1]
-    ax.barh(y, top["probability"], height=0.62, label="probability")
-    ax.plot(
-        top["cumulative"],
-        y,
-        "o",
-        ms=4,
-        ls=style.DASHES[2],
-        color=style.CYCLE[1],
-        label="cumulative",
+def rank_curve(p: np.ndarray, top: pd.DataFrame) -> Figure:
+    """Probability against rank for a whole vocabulary, both on logarithmic axes.
+
+    ``p``: probabilities, ``(vocab,)``. ``top``: ``token`` of the first ranks.
+    """
+    ranked = pd.DataFrame({"rank": range(1, len(p) + 1), "probability": np.sort(p)[::-1]})
+    figure, ax = style.figure(height_in=1.8)
+    places = np.unique(np.geomspace(1, len(ranked), 400).astype(int)) - 1
+    sns.lineplot(ranked.iloc[places], x="rank", y="probability", ax=ax, errorbar=None)
+    first = ranked.head(len(top))
+    sns.scatterplot(first, x="rank", y="probability", s=34, color=style.CYCLE[1], ax=ax)
+    for i in {0, len(first) - 1}:
+        at = (first["rank"].iloc[i], first["probability"].iloc[i])
+        token = style.plain(str(top["token"].iloc[i]))
+        ax.annotate(token, at, (7, 3), textcoords="offset points", size=9)
+    ax.axhline(1 / len(ranked), color=style.ink().muted, ls=style.DASHES[1], lw=1)
+    note = {"ha": "right", "va": "bottom", "size": 9, "color": style.ink().muted}
+    ax.text(len(ranked), 1.3 / len(ranked), "if all were equally likely", **note)
+    ax.set(xscale="log", yscale="log", xlabel="rank of the token", ylabel="probability")
+    return figure
+
+
+def pushes(push: pd.DataFrame) -> Figure:
+    """Push of each loss (a column) on the logit of the right token, by its ``lead``."""
+    figure, ax = style.figure(height_in=1.7)
+    slopes = push.melt("lead", var_name="loss", value_name="push")
+    sns.lineplot(slopes, x="lead", y="push", hue="loss", style="loss", ax=ax, errorbar=None)
+    ax.axvline(0, color=style.ink().muted, lw=1)
+    ax.set(xlabel="lead of the right token’s logit over the other", ylabel="push upwards")
+    ax.legend(title=None, loc="upper right")
+    edges = {"size": 9, "color": style.ink().muted, "va": "bottom"}
+    ax.text(-9.9, 1.02, "sure and wrong", ha="left", **edges)
+    ax.text(0.3, 1.02, "right", ha="left", **edges)
+    ax.set_ylim(-0.03, 1.15)
+    return figure
+
+
+def entropy_curves(sweep: pd.DataFrame) -> Figure:
+    """Entropy against temperature: a thin line a prompt, the family's median thick.
+
+    ``sweep``: columns of `measure.probabilities.temperature.sweep`.
+    """
+    grid = sns.relplot(
+        sweep,
+        x="temperature",
+        y="entropy_bits",
+        col="family",
+        col_wrap=3,
+        kind="line",
+        units="prompt",
+        estimator=None,
+        color=style.CONTROL,
+        lw=0.8,
+        height=1.7,
+        aspect=1.15,
     )
-    ax.set_yticks(y, names)
-    ax.set_xlim(0, 1.02)
-    ax.set_xlabel("probability")
-    ax.grid(axis="y", visible=False)
-    figure.legend(loc="outside upper center", ncols=2)
-    return figure
-
-
-def logit_histogram(histogram: pd.DataFrame) -> Figure:
-    """How many tokens have a logit, and how much probability lies there."""
-    figure, axes = style.figure(2, 1, sharex=True, height_in=3.6)
-    width = histogram["right"] - histogram["left"]
-    axes[0].bar(histogram["left"], histogram["tokens"], width, align="edge")
-    axes[0].set_yscale("log")
-    axes[0].set_ylabel("tokens (log scale)")
-    axes[1].bar(histogram["left"], histogram["mass"], width, align="edge", color=style.CYCLE[1])
-    axes[1].set_ylabel("probability")
-    axes[1].set_xlabel("logit")
-    return figure
-
-
-def map_bars(summary: pd.DataFrame) -> Figure:
-    """Share of true tokens that each normalisation gives exactly zero, and its confidence."""
-    figure, axes = style.figure(1, 2, sharey=True, height_in=2.7)
-    y = np.arange(len(summary))[::-1]
-    axes[0].barh(y, summary["lost"], height=0.6, color=style.CYCLE[1])
-    axes[0].set_xlabel("true tokens without probability")
-    axes[1].barh(y, summary["top_mass"], height=0.6, label="mass on the first choice")
-    accuracy = float((summary["top_mass"] - summary["gap"]).iloc[0])
-    axes[1].axvline(accuracy, color=style.ink().text, ls=style.DASHES[1], lw=1, label="accuracy")
-    axes[1].set_xlabel("mean probability")
-    axes[0].set_yticks(y, summary["map"])
-    for ax in axes:
-        ax.set_xlim(0, 1)
-        ax.grid(axis="y", visible=False)
-    figure.legend(loc="outside upper center", ncols=2)
-    return figure
-
-
-def head_twins(curves: pd.DataFrame) -> Figure:
-    """Held-out loss of the paired runs during training, a panel for each learning rate."""
-    rates = sorted(curves["learning_rate"].unique())
-    figure, axes = style.figure(1, len(rates), sharey=True, squeeze=False, height_in=2.9)
-    for ax, rate in zip(axes[0], rates, strict=True):
-        part = curves[curves["learning_rate"] == rate]
-        for i, (variant, own) in enumerate(part.groupby("variant", sort=False)):
-            mean = own.groupby("tokens")["bits_per_token"].mean()
-            ax.plot(
-                mean.index,
-                mean,
-                label=variant,
-                color=style.CYCLE[i],
-                ls=style.DASHES[i % len(style.DASHES)],
-            )
-        ax.set_xscale("log")
-        ax.set_title(f"learning rate {rate:g}")
-        ax.set_xlabel("training tokens")
-    axes[0][0].set_ylabel("held-out loss (bits per token)")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    return figure
+    grid.map_dataframe(
+        sns.lineplot, "temperature", "entropy_bits", estimator="median", errorbar=None, lw=2.4
+    )
+    for ax in grid.axes.flat:
+        for t in (0.1, 1, 2):
+            ax.axvline(t, color=style.ink().muted, lw=0.8, ls=style.DASHES[2])
+    grid.set(xscale="log", xticks=[0.1, 1, 2, 5], xticklabels=["0.1", "1", "2", "5"])
+    for ax in grid.axes.flat:
+        ax.minorticks_off()
+    grid.set_titles("{col_name}")
+    grid.set_axis_labels("temperature", "entropy (bits)")
+    return style.finish(grid, height_in=2.2)
 
 
 def temperature_grid(top: pd.DataFrame) -> Figure:
@@ -93,167 +87,113 @@ def temperature_grid(top: pd.DataFrame) -> Figure:
 
     ``top``: columns ``text``, ``temperature``, ``place``, ``token``, ``probability``.
     """
-    data = top[top["place"] <= 5].copy()
+    data = top[top["place"] <= 4].copy()
     data["prompt"] = data["text"].str.replace("\n", " ").map(style.plain)
     data["token"] = data["token"].map(style.plain)
     grid = sns.FacetGrid(
         data, row="prompt", col="temperature", sharey="row", height=1.2, aspect=1.6
     )
     grid.map_dataframe(sns.barplot, x="probability", y="token", color=style.BLUE, width=0.7)
-    grid.set(xlim=(0, 1.25), xticks=[], xlabel="", ylabel="")
+    grid.set(xlim=(0, 1.55), xticks=[], xlabel="", ylabel="")
     for ax in grid.axes.flat:
-        ax.bar_label(ax.containers[0], fmt="{:.1%}", padding=2, fontsize=8)
+        for label in ax.bar_label(ax.containers[0], fmt="{:.1%}", padding=2, fontsize=8):
+            label.set_in_layout(False)
         ax.grid(visible=False)
     grid.set_titles("")
     for ax, prompt in zip(grid.axes[:, 0], grid.row_names, strict=True):
-        ax.set_title(f"“{prompt}”", loc="left")
+        ax.set_title(f"“{prompt}”", loc="left").set_in_layout(False)
     for ax, temperature in zip(grid.axes[-1], grid.col_names, strict=True):
         ax.set_xlabel(f"T = {temperature:g}")
-    return style.finish(grid, height_in=1.25 * len(grid.row_names))
+    return style.finish(grid, height_in=0.76 * len(grid.row_names) + 0.2)
 
 
-def entropy_curves(table: pd.DataFrame, vocab: int) -> Figure:
-    """Entropy against temperature: median and quartiles over the prompts of each family."""
-    figure, ax = style.figure()
-    for i, (family, part) in enumerate(table.groupby("family", sort=False)):
-        colour = style.CYCLE[i % len(style.CYCLE)]
-        marker = style.MARKERS[i % len(style.MARKERS)]
-        x = part["temperature"]
-        ax.plot(x, part["middle"], marker=marker, ms=3.5, color=colour, label=family)
-        ax.fill_between(x, part["low"], part["high"], color=colour, alpha=0.12, lw=0)
-    ax.axhline(np.log2(vocab), color=style.ink().muted, ls=style.DASHES[1], lw=1)
-    ax.set_xscale("log")
-    ticks = [0.1, 0.2, 0.5, 1, 2, 5]
-    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
-    ax.minorticks_off()
-    ax.set_xlabel("temperature (log scale)")
-    ax.set_ylabel("entropy (bits)")
-    figure.legend(loc="outside upper center", ncols=3)
+def reliability(bins: pd.DataFrame, predictions: int) -> Figure:
+    """Accuracy against confidence with the band of perfect calibration, and where the mass lies.
+
+    ``bins``: as in `measure.probabilities.calibration.Calibration`.
+    """
+    figure, (ax, counts) = style.figure(1, 2, height_in=2.3, width_ratios=[1.7, 1])
+    middle = bins["bin"] / 10 + 0.05
+    height = bins["null_high"] - bins["null_low"]
+    band = {"color": style.CONTROL, "alpha": 0.35, "label": "if perfectly calibrated"}
+    ax.bar(middle, height, 0.098, bottom=bins["null_low"], lw=0, **band)
+    ax.plot([0, 1], [0, 1], color=style.ink().muted, lw=1, ls=style.DASHES[1])
+    error = _lengths(bins, "accuracy")
+    options = {"fmt": "o", "color": style.CYCLE[0], "label": "this model (95 %)"}
+    ax.errorbar(bins["confidence"], bins["accuracy"], yerr=error, **options)
+    ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="share that is right")
+    ax.legend(loc="lower right", borderaxespad=0)
+    shares = {"x": "middle", "weights": "share", "bins": 10, "binrange": (0, 1)}
+    sns.histplot(bins.assign(middle=middle), ax=counts, color=style.CYCLE[0], **shares)
+    counts.set(xlim=(0, 1), xlabel=f"confidence (n = {predictions:,})", ylabel="share of n")
     return figure
 
 
-def reliability_diagrams(sets: dict[str, pd.DataFrame]) -> Figure:
-    """Accuracy against confidence with intervals, and below it the number of predictions."""
-    figure, axes = style.figure(
-        2, len(sets), sharex=True, sharey="row", squeeze=False, height_in=3.5, height_ratios=[3, 1]
-    )
-    for (ax, counts), (name, table) in zip(axes.T, sets.items(), strict=True):
-        ax.plot([0, 1], [0, 1], color=style.ink().muted, ls=style.DASHES[1], lw=1)
-        error = np.clip(
-            [table["accuracy"] - table["low"], table["high"] - table["accuracy"]], 0, None
-        )
-        ax.errorbar(table["confidence"], table["accuracy"], error, fmt="o", ms=4, lw=1.2)
-        ax.set_xlim(0, 1)
-        ax.set_ylim(-0.02, 1.02)
-        ax.set_title(name.replace(", ", ",\n", 1), fontsize=8)
-        counts.bar((table["bin"] + 0.5) / 10, table["n"] / table["n"].sum(), 0.085)
-        counts.set_xticks([0, 0.5, 1])
-        counts.set_xlabel(f"confidence (n = {table['n'].sum():,})", fontsize=8)
-        counts.grid(axis="x", visible=False)
-    axes[0][0].set_ylabel("accuracy")
-    axes[1][0].set_ylabel("share of n")
+def exposure(levels: pd.DataFrame) -> Figure:
+    """Confidence and accuracy by number of statements, with intervals.
+
+    ``levels``: as in `measure.probabilities.answers_by_exposure.by_level`.
+    """
+    data = levels.assign(statements=levels["level"].map("{:,}".format))
+    figure, ax = style.figure(height_in=1.65)
+    series = {"hue": "measure", "style": "measure", "markers": list(style.MARKERS[:2])}
+    sns.lineplot(data, x="statements", y="value", errorbar=None, ax=ax, **series)
+    for i, (_, part) in enumerate(data.groupby("measure", sort=False)):
+        error = _lengths(part, "value")
+        at = part["statements"]
+        ax.errorbar(at, part["value"], yerr=error, fmt="none", color=style.CYCLE[i], lw=1.2)
+    ax.set(ylim=(0, 1.03), xlabel="statements of the fact in the training data", ylabel="")
+    ax.legend(title=None, loc="upper left")
     return figure
 
 
-def exposure_curves(table: pd.DataFrame) -> Figure:
-    """Confidence and accuracy by number of statements, a panel for each kind of wording."""
-    wordings = [w for w in ("trained", "heldout") if w in set(table["wording"])] or ["trained"]
-    figure, axes = style.figure(1, len(wordings), sharey=True, squeeze=False, height_in=2.9)
-    titles = {"trained": "wordings of the training data", "heldout": "held-out wordings"}
-    for ax, wording in zip(axes[0], wordings, strict=True):
-        part = table[table["wording"] == wording].sort_values("level")
-        part = part.astype({c: float for c in part.columns if c not in ("wording", "level")})
-        x = np.arange(len(part))
-        for i, column in enumerate(("confidence", "accuracy")):
-            ax.plot(
-                x,
-                part[column],
-                marker=style.MARKERS[i],
-                color=style.CYCLE[i],
-                ls=style.DASHES[i],
-                label=column,
-            )
-            ax.fill_between(
-                x,
-                part[f"{column}_low"],
-                part[f"{column}_high"],
-                color=style.CYCLE[i],
-                alpha=0.15,
-                lw=0,
-            )
-        ax.set_xticks(x, [f"{n:,}" for n in part["level"]])
-        ax.set_ylim(0, 1.02)
-        ax.set_title(titles[wording], fontsize=8.5)
-        ax.set_xlabel("statements in the training data")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2)
-    return figure
+def _lengths(table: pd.DataFrame, value: str) -> Any:
+    """Lengths of the error bars to both sides, ``(2, n)``."""
+    sides = [table[value] - table["low"], table["high"] - table[value]]
+    return np.clip(sides, 0, None)
 
 
-def rank_bars(table: pd.DataFrame) -> Figure:
-    """Share of true tokens by their rank in the prediction."""
-    figure, ax = style.figure(height_in=1.9)
-    y = np.arange(len(table))[::-1]
-    ax.barh(y, table["share"], height=0.62)
-    for i, row in zip(y, table.itertuples(), strict=True):
-        label = f"{row.mean_bits:.1f} bits" if row.n else "none"
-        ax.annotate(
-            label, (row.share, i), xytext=(4, 0), textcoords="offset points", va="center", size=7
-        )
-    ax.set_yticks(y, table["bucket"])
-    ax.set_xlabel("share of held-out tokens")
-    ax.set_xlim(0, float(table["share"].max()) * 1.18)
-    ax.grid(axis="y", visible=False)
-    return figure
+CLASSES = ((1.0, "up to 1 bit"), (4.0, "up to 4"), (8.0, "up to 8"), (np.inf, "more"))
+"""Classes of surprisal: upper end and name."""
+_HIGHEST_BITS = 16.0
+"""Where the bar above a token ends."""
 
 
-SURPRISAL_LIMIT_BITS = 16.0
-"""Above this the colour no longer changes."""
+def surprisal_text(tokens: pd.DataFrame, per_line: int = 46) -> Figure:
+    """A text whose tokens carry their surprisal twice: as colour, and as a bar above them.
 
-
-def surprisal_text(tokens: pd.DataFrame, per_line: int = 62) -> Figure:
-    """A text whose tokens are coloured by surprisal; the scale is clamped."""
+    ``tokens``: ``text``, ``bits`` (NaN where nothing was predicted).
+    """
     import matplotlib as mpl
-    from matplotlib.colors import Normalize
 
     lines = _wrapped(tokens, per_line)
-    figure, ax = style.figure(height_in=0.27 * len(lines) + 0.75)
-    colours = mpl.colormaps[style.SEQUENTIAL]
-    scale = Normalize(0, SURPRISAL_LIMIT_BITS, clip=True)
+    figure, ax = style.figure(height_in=0.34 * len(lines) + 0.36)
+    shades = [mpl.colormaps["Oranges"](x) for x in (0.06, 0.3, 0.55, 0.85)]
+    ends = [end for end, _ in CLASSES]
     for row, line in enumerate(lines):
         for start, text, bits in line:
             known = np.isfinite(bits)
-            face = colours(float(scale(bits))) if known else style.ink().panel
-            dark = known and scale(bits) < 0.6
-            ax.add_patch(
-                mpl.patches.Rectangle(
-                    (start, -row - 0.42), len(text), 0.84, color=face, lw=0, clip_on=False
-                )
-            )
+            kind = int(np.searchsorted(ends, bits)) if known else -1
+            face = shades[kind] if known else style.ink().panel
+            box = mpl.patches.Rectangle((start + 0.05, -row - 0.3), len(text) - 0.1, 0.5, fc=face)
+            ax.add_patch(box)
+            bar = 0.32 * min(bits, _HIGHEST_BITS) / _HIGHEST_BITS if known else 0.0
+            ink = style.ink().text
+            ax.add_patch(mpl.patches.Rectangle((start + 0.3, -row + 0.22), 0.45, bar, fc=ink, lw=0))
+            letters = {"ha": "center", "va": "center", "family": "monospace", "fontsize": 12}
             for i, character in enumerate(text):
-                ax.text(
-                    start + i + 0.5,
-                    -row,
-                    style.plain(character),
-                    ha="center",
-                    va="center",
-                    family="monospace",
-                    fontsize=7,
-                    color="white" if dark else "black" if known else style.ink().text,
-                )
-    ax.set_xlim(0, per_line)
-    ax.set_ylim(-len(lines) + 0.4, 0.6)
+                colour = ("#1F2328" if kind < 3 else "white") if known else ink
+                at = (start + i + 0.5, -row - 0.06)
+                ax.text(*at, style.plain(character), color=colour, **letters)
+    handles = [mpl.patches.Patch(fc=c, label=n) for c, (_, n) in zip(shades, CLASSES, strict=True)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    ax.set(xlim=(0, per_line), ylim=(-len(lines) + 0.6, 0.6))
     ax.set_axis_off()
-    bar = figure.colorbar(
-        mpl.cm.ScalarMappable(scale, colours), ax=ax, location="bottom", aspect=45, pad=0.02
-    )
-    bar.set_label("surprisal of the token (bits; scale ends at its right edge)")
-    bar.outline.set_visible(False)
     return figure
 
 
 def _wrapped(tokens: pd.DataFrame, per_line: int) -> list[list[tuple[int, str, float]]]:
-    """Lines of (column, text, bits); a token is never cut, a blank at a line's start is kept."""
+    """Lines of (column, text, bits); a token is never cut unless it is longer than a line."""
     lines: list[list[tuple[int, str, float]]] = [[]]
     column = 0
     for text, bits in zip(tokens["text"], tokens["bits"], strict=True):
@@ -264,45 +204,3 @@ def _wrapped(tokens: pd.DataFrame, per_line: int) -> list[list[tuple[int, str, f
         lines[-1].append((column, shown, float(bits)))
         column += len(shown)
     return lines
-
-
-def contrast_bars(table: pd.DataFrame) -> Figure:
-    """Both attributions of one prompt, token by token: a small step to the blank and the whole."""
-    figure, ax = style.figure(height_in=2.5)
-    x = np.arange(len(table))
-    for i, (column, label) in enumerate(
-        (("gradient", "small step (gradient)"), ("occlusion", "whole step (occlusion)"))
-    ):
-        ax.bar(x + 0.2 * (2 * i - 1), table[column], 0.38, color=style.CYCLE[i], label=label)
-    ax.axhline(0, color=style.ink().muted, lw=1)
-    ax.set_xticks(x, [style.plain(token) for token in table["token"]])
-    ax.set_ylabel("fall of the logit difference (nats)")
-    ax.grid(axis="x", visible=False)
-    figure.legend(loc="outside upper center", ncols=2)
-    return figure
-
-
-def known_truth(table: pd.DataFrame) -> Figure:
-    """Distance of predictions and of drawn frequencies to the truth, by exposure."""
-    figure, ax = style.figure(height_in=2.9)
-    levels = sorted(table["exposures"].unique())
-    place = {level: i for i, level in enumerate(levels)}
-    rng = np.random.default_rng(0)
-    for i, (kind, part) in enumerate(table.groupby("kind", sort=False)):
-        x = np.array([place[e] for e in part["exposures"]]) + rng.uniform(-0.06, 0.06, len(part))
-        ax.plot(x, part["distance"], style.MARKERS[i], color=style.CYCLE[i], label=f"model, {kind}")
-    drawn = table.dropna(subset=["sample_distance"])
-    drawn = drawn[drawn["exposures"] > 0].groupby("exposures")["sample_distance"].mean()
-    ax.plot(
-        [place[e] for e in drawn.index],
-        drawn,
-        color=style.CONTROL,
-        ls=style.DASHES[1],
-        label="frequencies in the training data",
-    )
-    ax.set_xticks(range(len(levels)), [f"{n:,}" for n in levels])
-    ax.set_ylim(bottom=0)
-    ax.set_xlabel("times the context stood in the training data")
-    ax.set_ylabel("distance to the true probabilities")
-    figure.legend(loc="outside upper center", ncols=3)
-    return figure

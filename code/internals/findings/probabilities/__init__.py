@@ -1,3 +1,3 @@
 """Chapter 3: findings about distributions over the next token."""
 
-SECTIONS = ("temperature",)
+SECTIONS = ("one_prompt", "softmax", "temperature", "confidence", "pictures")

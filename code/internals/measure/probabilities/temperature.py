@@ -1,20 +1,20 @@
-"""What temperature does to a distribution, over many prompts: whole vocabulary, no sampling.
+"""Distributions after many prompts, at any temperature: whole vocabulary, no sampling.
 
-The unit is the prompt; families of prompts are compared. Temperatures divide the logits.
+The unit is the prompt; prompts belong to families. Temperatures divide the logits.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from internals import inputs
 from internals.cache import measurement
+from internals.errors import NotApplicable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,16 +27,50 @@ GRID = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
 ASKED = (0.1, 1.0, 2.0)
 """The temperatures that the assignment names."""
 NUCLEUS = 0.9
+_BUDGET = 1024
+"""Tokens of prompts that are run together."""
 
 
 def next_logits(loaded: LoadedModel, text: str, start: tuple[int, ...] = ()) -> Tensor:
     """``(vocab,)`` logits after a text in float64; ``start`` is put before its ids."""
+    from internals.tokens import prompt_ids
+
+    return logits_after(loaded, [[*start, *prompt_ids(loaded.tokenizer, text)]])[0]
+
+
+def logits_after(loaded: LoadedModel, prompts: Sequence[Sequence[int]]) -> Tensor:
+    """``(prompt, vocab)`` logits after the last id of each prompt, in float64 on the CPU.
+
+    Raises `NotApplicable` for a prompt that the context cannot hold.
+    """
     import torch
 
-    ids = [*start, *loaded.tokenizer(text)["input_ids"]]
-    with torch.inference_mode():
-        row = torch.tensor([ids], device=loaded.model.device)
-        return loaded.model(row, use_cache=False).logits[0, -1].double().cpu()
+    from internals.measure.scoring import batches, logits_at, padded
+
+    lengths = [len(ids) for ids in prompts]
+    check_length(loaded, max(lengths))
+    found: list[Tensor | None] = [None] * len(prompts)
+    for group in batches(lengths, _BUDGET):
+        rows = padded([prompts[i] for i in group], loaded.model.device)
+        last = [lengths[i] - 1 for i in group]
+        logits = logits_at(loaded.model, rows, list(range(len(group))), last)
+        for i, row in zip(group, logits.double().cpu(), strict=True):
+            found[i] = row
+    return torch.stack([row for row in found if row is not None])
+
+
+def check_length(loaded: LoadedModel, tokens: int) -> None:
+    """Raise `NotApplicable` if a prompt of so many tokens does not fit the context."""
+    room = loaded.facts.context_length
+    if tokens > room:
+        raise NotApplicable(f"a prompt has {tokens} tokens, and the context holds {room}")
+
+
+def prompt_logits(loaded: LoadedModel, prompts: Sequence[inputs.Prompt]) -> Tensor:
+    """``(prompt, vocab)`` logits after the texts of some prompts."""
+    from internals.tokens import prompt_ids
+
+    return logits_after(loaded, [prompt_ids(loaded.tokenizer, p.text) for p in prompts])
 
 
 @measurement
@@ -44,32 +78,25 @@ def sweep(model: ModelHandle, prompts: Path = PROMPTS) -> pd.DataFrame:
     """Entropy, top mass and nucleus of many prompts by temperature
 
     Columns: ``prompt`` (id), ``family``, ``temperature``, ``entropy_bits``, ``top_prob``,
-    ``kl_bits`` (from the distribution at this temperature to that at 1), ``nucleus`` (fewest tokens
-    that hold 0.9 of the mass), ``order_kept`` (no less likely token overtook a more likely one),
-    ``lead`` (nats by which the largest logit exceeds the second, the same at every temperature).
+    ``ten_prob`` (probability of the ten most likely tokens together), ``nucleus`` (fewest tokens
+    that hold 0.9 of the probability).
     """
-    loaded = model.loaded()
+    chosen = inputs.prompts(prompts)
     rows = []
-    for prompt in inputs.prompts(prompts):
-        z = next_logits(loaded, prompt.text)
-        order = z.argsort(descending=True)
-        base = z.log_softmax(-1)
-        lead = (z[order[0]] - z[order[1]]).item()
+    for prompt, z in zip(chosen, prompt_logits(model.loaded(), chosen), strict=True):
+        ordered = z.sort(descending=True).values
         for t in GRID:
-            lp = (z / t).log_softmax(-1)
-            p = lp.exp()
-            ordered = p[order]
+            lp = (ordered / t).log_softmax(-1)
+            mass = lp.exp().cumsum(0)
             rows.append(
                 {
                     "prompt": prompt.id,
                     "family": prompt.family,
                     "temperature": t,
                     "entropy_bits": entropy_bits(lp),
-                    "top_prob": ordered[0].item(),
-                    "kl_bits": (p * (lp - base)).sum().clamp_min(0).item() / math.log(2),
-                    "nucleus": int((ordered.cumsum(0) < NUCLEUS).sum()) + 1,
-                    "order_kept": bool((ordered.diff() <= 0).all()),
-                    "lead": lead,
+                    "top_prob": mass[0].item(),
+                    "ten_prob": mass[: min(10, len(mass))][-1].item(),
+                    "nucleus": int((mass < NUCLEUS).sum()) + 1,
                 }
             )
     return pd.DataFrame(rows)
@@ -90,9 +117,9 @@ def entropy_bits(log_p: Tensor) -> float:
 
 @measurement
 def top_tokens(
-    model: ModelHandle, only: tuple[str, ...] = (), prompts: Path = PROMPTS, k: int = 8
+    model: ModelHandle, only: tuple[str, ...], prompts: Path = PROMPTS, k: int = 5
 ) -> pd.DataFrame:
-    """Most likely tokens of prompts (all, or those with the ids ``only``) at three temperatures
+    """Most likely tokens of the prompts with the ids ``only``, at three temperatures
 
     Columns: ``prompt``, ``family``, ``text``, ``temperature``, ``place`` (from 1), ``token``,
     ``probability``.
@@ -100,13 +127,13 @@ def top_tokens(
     from internals.tokens import display
 
     loaded = model.loaded()
+    chosen = [prompt for prompt in inputs.prompts(prompts) if prompt.id in only]
+    if not chosen:
+        raise NotApplicable(f"no prompt in {prompts.name} has one of the ids {', '.join(only)}")
     rows = []
-    for prompt in inputs.prompts(prompts):
-        if only and prompt.id not in only:
-            continue
-        z = next_logits(loaded, prompt.text)
+    for prompt, z in zip(chosen, prompt_logits(loaded, chosen), strict=True):
         for t in ASKED:
-            p, ids = (z / t).softmax(-1).topk(k)
+            p, ids = (z / t).softmax(-1).topk(min(k, len(z)))
             for place, (value, token) in enumerate(zip(p.tolist(), ids.tolist(), strict=True), 1):
                 shown = display(loaded.tokenizer, token)
                 rows.append((prompt.id, prompt.family, prompt.text, t, place, shown, value))
@@ -114,81 +141,34 @@ def top_tokens(
     return pd.DataFrame(rows, columns=columns)
 
 
-@dataclass(frozen=True)
-class Identities:
-    """What must hold for any logits, checked on all prompts; largest deviations."""
-
-    prompts: int
-    power: float
-    """``softmax(z / T)`` against ``p^(1/T)`` renormalised, over the grid."""
-    divided: float
-    """``p / T`` renormalised against ``p``: dividing probabilities changes nothing."""
-    shift: float
-    """``softmax(z + 100)`` against ``softmax(z)``."""
-    cold: float
-    """Mass outside the first choice at T = 0.001 (largest over prompts without a near-tie)."""
-    near_ties: int
-    """Prompts whose two largest logits differ by less than 0.02."""
-    hot: float
-    """Total variation distance to the uniform distribution at T = 10,000."""
-
-
 @measurement
-def identities(model: ModelHandle, prompts: Path = PROMPTS) -> Identities:
-    """Identities and limits of temperature"""
-    import torch
+def blank_effect(model: ModelHandle, prompts: Path = PROMPTS) -> pd.DataFrame:
+    """How much probability moves when a blank is put at the end of a prompt
 
-    loaded = model.loaded()
-    power = divided = shift = cold = hot = 0.0
-    ties = 0
-    chosen = inputs.prompts(prompts)
-    for prompt in chosen:
-        z = next_logits(loaded, prompt.text)
-        p = z.softmax(-1)
-        for t in GRID:
-            # Scaled by the largest entry first: p^(1/T) underflows for small T.
-            root = (z.log_softmax(-1) / t - (z.log_softmax(-1) / t).max()).exp()
-            power = max(power, (root / root.sum() - (z / t).softmax(-1)).abs().max().item())
-            divided = max(divided, ((p / t) / (p / t).sum() - p).abs().max().item())
-        shift = max(shift, ((z + 100).softmax(-1) - p).abs().max().item())
-        two = z.topk(2).values
-        if (two[0] - two[1]).item() < 0.02:
-            ties += 1
-        else:
-            cold = max(cold, 1 - (z / 0.001).softmax(-1).max().item())
-        uniform = torch.full_like(p, 1 / len(p))
-        hot = max(hot, 0.5 * ((z / 10_000).softmax(-1) - uniform).abs().sum().item())
-    return Identities(len(chosen), power, divided, shift, cold, ties, hot)
-
-
-@measurement
-def changed_words(model: ModelHandle, changes: Path = CHANGES) -> pd.DataFrame:
-    """How far a distribution moves when one word of the prompt changes
-
-    Columns: ``id``, ``text``, ``changed``, ``distance`` (Jensen–Shannon distance, square root of
-    the divergence in bits, 0 to 1), ``control`` (distance to the next pair's prompt), ``top``,
-    ``top_changed`` (most likely tokens).
+    Columns: ``prompt``, ``moved`` (total variation distance, 0 to 1), ``same_ids`` (the tokenizer
+    drops the blank, so nothing can move).
     """
-    from internals.tokens import display
+    chosen = inputs.prompts(prompts)
+    return _moved(model.loaded(), [(p.id, p.text, p.text + " ") for p in chosen])
 
-    loaded = model.loaded()
-    pairs = inputs.changes(changes)
-    first = [next_logits(loaded, pair.text).softmax(-1) for pair in pairs]
-    second = [next_logits(loaded, pair.changed).softmax(-1) for pair in pairs]
-    rows = []
-    for i, pair in enumerate(pairs):
-        rows.append(
-            {
-                "id": pair.id,
-                "text": pair.text,
-                "changed": pair.changed,
-                "distance": js_distance(first[i], second[i]),
-                "control": js_distance(first[i], second[(i + 4) % len(pairs)]),
-                "top": display(loaded.tokenizer, int(first[i].argmax())),
-                "top_changed": display(loaded.tokenizer, int(second[i].argmax())),
-            }
-        )
-    return pd.DataFrame(rows)
+
+@measurement
+def word_effect(model: ModelHandle, changes: Path = CHANGES) -> pd.DataFrame:
+    """How much probability moves when one word of a prompt changes
+
+    Columns as in `blank_effect`; a row for each pair of prompts.
+    """
+    return _moved(model.loaded(), [(c.id, c.text, c.changed) for c in inputs.changes(changes)])
+
+
+def _moved(loaded: LoadedModel, pairs: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
+    from internals.tokens import prompt_ids
+
+    first, second = ([prompt_ids(loaded.tokenizer, pair[i]) for pair in pairs] for i in (1, 2))
+    p, q = (logits_after(loaded, ids).softmax(-1) for ids in (first, second))
+    same = [a == b for a, b in zip(first, second, strict=True)]
+    moved = 0.5 * (p - q).abs().sum(-1)
+    return pd.DataFrame({"prompt": [pair[0] for pair in pairs], "moved": moved, "same_ids": same})
 
 
 def js_distance(p: Tensor, q: Tensor) -> float:
@@ -200,64 +180,3 @@ def js_distance(p: Tensor, q: Tensor) -> float:
         return float((a[kept] * (a[kept] / mean[kept]).log2()).sum().item())
 
     return math.sqrt(max(0.0, (kl(p) + kl(q)) / 2))
-
-
-@dataclass(frozen=True)
-class Explorer:
-    """What a page needs to draw any temperature, top-k or top-p without the whole vocabulary."""
-
-    tokens: pd.DataFrame
-    """``prompt``, ``place``, ``id``, ``token``, ``logit`` relative to the largest."""
-    rest: pd.DataFrame
-    """``prompt``, ``beta`` (1/T), ``log_sum_exp`` of ``beta · logit`` over the tokens left out,
-    and its ``slope`` in beta; minus infinity and 0 where nothing is left out."""
-
-
-BETAS = tuple(np.round(np.geomspace(1 / GRID[-1], 1 / GRID[0], 40), 6).tolist())
-
-
-@measurement
-def explorer(model: ModelHandle, prompts: Path = PROMPTS, k: int = 2000) -> Explorer:
-    """Leading logits of every prompt and the weight of the rest"""
-    import torch
-
-    from internals.tokens import display
-
-    loaded = model.loaded()
-    tokens: list[tuple[Any, ...]] = []
-    rest: list[tuple[Any, ...]] = []
-    betas = torch.tensor(BETAS, dtype=torch.float64)
-    for prompt in inputs.prompts(prompts):
-        z = next_logits(loaded, prompt.text)
-        order = z.argsort(descending=True)
-        z = z - z[order[0]]
-        lead = order[:k].tolist()
-        tokens += [
-            (prompt.id, i, t, display(loaded.tokenizer, t), z[t].item())
-            for i, t in enumerate(lead, 1)
-        ]
-        tail = z[order[k:]]
-        for beta in betas:
-            value = (beta * tail).logsumexp(0).item() if len(tail) else -math.inf
-            slope = ((beta * tail).softmax(0) @ tail).item() if len(tail) else 0.0
-            rest.append((prompt.id, beta.item(), value, slope))
-    return Explorer(
-        pd.DataFrame(tokens, columns=["prompt", "place", "id", "token", "logit"]),
-        pd.DataFrame(rest, columns=["prompt", "beta", "log_sum_exp", "slope"]),
-    )
-
-
-def rest_between(rest: pd.DataFrame, beta: float) -> tuple[float, float]:
-    """Lower and upper bound on the log-sum-exp of the rest of one prompt at any ``beta``.
-
-    The log-sum-exp is convex in beta, so the chord between two grid points lies above it and the
-    tangents at both lie below it. Outside the grid only the tangent is known (upper is infinite).
-    """
-    table = rest.sort_values("beta")
-    b, v, s = (table[c].to_numpy() for c in ("beta", "log_sum_exp", "slope"))
-    tangents = v + s * (beta - b)
-    if not np.isfinite(v).all():
-        return -math.inf, -math.inf
-    if beta < b[0] or beta > b[-1]:
-        return float(tangents.max()), math.inf
-    return float(tangents.max()), float(np.interp(beta, b, v))
