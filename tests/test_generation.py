@@ -247,6 +247,7 @@ def test_eight_bits_are_off_by_half_a_step_at_most(values):
 def test_the_window_keeps_the_latest_tokens():
     x = torch.arange(8.0).view(1, 1, 8, 1)
     assert stores.product(stores.last_quarter(x)).flatten().tolist() == [6, 7]
+    assert stores.product(stores.first_and_last_quarter(x)).flatten().tolist() == [0, 7]
 
 
 def test_a_full_store_gives_the_loss_of_one_pass():
@@ -418,8 +419,8 @@ def times_with(plain, known=2.0):
     return pd.DataFrame(rows, columns=["part", "length", "repeat", "seconds"])
 
 
-def losses_with(eight, window):
-    own = {stores.FULL: 0.0, stores.EIGHT_BITS: eight, stores.WINDOW: window}
+def losses_with(eight, window, first=0.0):
+    own = dict(zip(stores.STORES, (0.0, eight, window, first), strict=True))
     rows = [(s, d, 1 + d / 10 + x * (1 + d / 50)) for s, x in own.items() for d in range(10)]
     return pd.DataFrame(rows, columns=["stored", "document", "bits"])
 
@@ -475,6 +476,10 @@ def flips_with(share):
     )
 
 
+def shares_with(mib):
+    return pd.DataFrame({"matrix_mib": [0.1, mib]})
+
+
 def counted_with(difference):
     return pd.DataFrame({"n": [4, 8], "difference": [0.0, difference]})
 
@@ -510,10 +515,12 @@ WORLDS = [
     (powers.fused, scaling, "times", (times_with(2.1), times_with(1.0))),
     (powers.known, scaling, "times", (times_with(2.0), times_with(2.0, known=2.6))),
     (powers.excess, scaling, "times", (times_with(2.1), times_with(2.9))),
+    (powers.matrix, scaling, "shares", (shares_with(1), shares_with(0.001))),
     (kept.formula, memory, "held", (held_with(512), held_with(520))),
     (kept.smaller, steps, "costs", (costs_with(9), costs_with(9, smaller=1.5))),
     (kept.eight, stores, "losses", (losses_with(0.001, 1), losses_with(0.1, 1))),
     (kept.window, stores, "losses", (losses_with(0, 0.1), losses_with(0, -0.1))),
+    (kept.first, stores, "losses", (losses_with(0, 0.1), losses_with(0, 0.1, 0.2))),
     (sampling.nucleus, choices, "survivors", (left_with(3, 90, 0.2), left_with(9, 9, 0.2))),
     (sampling.mass, choices, "survivors", (left_with(3, 90, 0.2), left_with(3, 90, 0.9))),
     *(
@@ -607,7 +614,8 @@ def test_odd_models_are_measured_or_refused(name, odd_folder, handle):
 def test_figures_are_drawn(handle):
     texts = speed.step_seconds(speed.texts.uncached(handle))
     assert isinstance(efficiency.step_times(texts, steps.costs.uncached(handle)), Figure)
-    assert isinstance(efficiency.part_times(scaling.times.uncached(handle)), Figure)
+    times = scaling.times.uncached(handle)
+    assert isinstance(efficiency.part_times(times, scaling.powers(times)), Figure)
     left = choices.narrowest_and_widest(choices.survivors.uncached(handle))
     assert isinstance(decoding.survivors(left), Figure)
     made = quality.judged.uncached(handle, handle)

@@ -598,6 +598,11 @@ def stated(sure=0.5, never=0.1, once=0.1, often=1.0, heldout=0.1, helps=0.0) -> 
     return pd.DataFrame(rows, columns=["fact_id", "level", "wording", "confidence", "correct"])
 
 
+def named_twice(first: float, second: float) -> pd.DataFrame:
+    text = ["Here", " Wil", "helmina", " sees", " Wilhelmina", "."]
+    return pd.DataFrame({"text": text, "bits": [np.nan, first, 1.0, 2.0, second, 1.0]})
+
+
 def calibrated(over: float, n: int = 900) -> calibration.Calibration:
     return calibration.calibrate(predictions(n, over=over), "units", alike=False)
 
@@ -640,6 +645,7 @@ WORLDS = [
     ("confidence.reworded", "answers_by_exposure.answers", stated(), stated(heldout=0.9)),
     ("confidence.never_auroc", "answers_by_exposure.answers", stated(), stated(helps=0.3)),
     ("pictures.openings", "positions", scored(opens=2), scored(opens=0.5)),
+    ("pictures.again", "surprisal.paragraph", named_twice(9, 1), named_twice(2, 5)),
     ("pictures.few", "positions", scored(spike=20), scored(opens=1)),
 ]  # fmt: skip
 

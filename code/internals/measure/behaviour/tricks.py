@@ -1,254 +1,262 @@
-"""Trick questions against controls: two competing continuations, and answers sampled freely.
+"""Trick questions with their controls, questions without an answer, and words with two readings.
 
-A base model is not asked to answer but to continue, so each question is a beginning with two
-competing continuations, scored by the joint log-probability of all their pieces (as the probes of
-Ettinger 2020; Kassner, Schütze 2020). Unit: the pair, a mean over its wordings.
+A language model continues texts, so each question is a beginning, with continuations that compete
+(Ettinger 2020; Kassner and Schütze 2020). Pairs of one family are not independent: the family is
+the unit of whatever is said about all of them.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
-from internals import questions, stats
+from internals import inputs, questions, stats
 from internals.cache import measurement
+from internals.errors import NotApplicable
+from internals.generation.generate import GREEDY, generate
+from internals.generation.sampling import Sampler
 from internals.measure import effort
-from internals.measure.behaviour.sampled_answers import SAMPLES, room, sample_answers
-from internals.measure.capability import start_ids
-from internals.questions import TrickPair
+from internals.measure.behaviour import finite
+from internals.tokens import prompt_ids, word_ids
 
 if TYPE_CHECKING:
     from internals.models import LoadedModel, ModelHandle
 
-GENERAL, OWN = "general", "own language"
-STAYS, CHANGES = "stays", "changes"
-SIDES = ("control", "trick")
+TRICKS = inputs.QUESTIONS / "tricks10.yaml"
+ANSWERABLE = inputs.QUESTIONS / "answerable.yaml"
+_MOST_LISTED = 14
+"""Families up to which all subsets are listed."""
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """One beginning of one pair with its two continuations as token ids."""
-
-    source: str
-    pair: TrickPair
-    wording: int
-    side: str
-    head: tuple[int, ...]
-    right: tuple[int, ...]
-    wrong: tuple[int, ...]
-
-    @property
-    def right_text(self) -> str:
-        return self.pair.control_right if self.side == "control" else self.pair.trick_right
-
-    @property
-    def wrong_text(self) -> str:
-        pair = self.pair
-        return pair.trap if self.right_text == pair.trick_right else pair.trick_right
+SHOWN_TOKENS = 12
+"""New tokens of an answer that is shown."""
 
 
 @measurement
-def tricks(
-    model: ModelHandle,
-    pairs: Path = questions.PAIRS,
-    own: Path = questions.EMBEDDED_PAIRS,
-    samples: int = SAMPLES,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Trick questions and their controls
+def shown(model: ModelHandle, path: Path = TRICKS, seed: int = 0) -> pd.DataFrame:
+    """Trick questions with the model's own answers
 
-    One row a pair; numbers are means over its wordings. Columns: ``source`` (general, or own
-    language for models whose training data is known), ``id``, ``family``, ``switches`` (the trick
-    changes which continuation is right), ``wordings``, ``samples`` (of each side); then for control
-    and trick, as ``control_…`` and ``trick_…``: ``margin`` (log-odds in bits of the right against
-    the wrong continuation), ``right`` (the margin is positive), ``tokens`` (of the beginning),
-    ``entropy`` (bits, of the sampled answers in groups), ``next_entropy`` (bits, of the next
-    token), ``hit`` and ``other`` (shares of the samples that give the right and the wrong one).
-    Wordings that do not fit into the context are left out; the larger the model, the fewer
-    wordings are sampled.
+    Columns: ``question``, ``note`` (what is right), ``greedy``, ``sampled`` (at
+    temperature one), and for a tokenizer with a chat template ``as a chat`` (greedy).
     """
     loaded = model.loaded()
-    asked = list(_asked(loaded, pairs, own))
-    frame = _scores(loaded, asked)
-    sampled = frame["wording"] < effort.units(loaded.facts, questions.PARAPHRASES)
-    chosen = [a for a, take in zip(asked, sampled, strict=True) if take]
-    answers = sample_answers(loaded, [a.head for a in chosen], samples, seed)
-    drawn = {
-        "entropy": [answer.entropy_bits for answer in answers],
-        "next_entropy": [answer.next_entropy_bits for answer in answers],
-        "hit": [n.share(a.right_text) for a, n in zip(chosen, answers, strict=True)],
-        "other": [n.share(a.wrong_text) for a, n in zip(chosen, answers, strict=True)],
-    }
-    frame = frame.join(pd.DataFrame(drawn, index=frame.index[sampled]))
-    return _by_pair(frame, samples)
+    tricks = inputs.tricks(path)
+    heads = [prompt_ids(loaded.tokenizer, trick.text) for trick in tricks]
+    bare = [trick.text.removeprefix("Question: ").removesuffix("\nAnswer:") for trick in tricks]
+    table = pd.DataFrame({"question": bare, "note": [trick.note for trick in tricks]})
+    table["greedy"] = _written(loaded, heads, GREEDY)
+    table["sampled"] = _written(loaded, heads, Sampler("plain"), seed)
+    if getattr(loaded.tokenizer, "chat_template", None):
+        chats = [
+            loaded.tokenizer.apply_chat_template(
+                [{"role": "user", "content": text}], add_generation_prompt=True, return_dict=False
+            )
+            for text in bare
+        ]
+        table["as a chat"] = _written(loaded, chats, GREEDY)
+    return table
 
 
-def _asked(loaded: LoadedModel, pairs: Path, own: Path) -> Iterator[_Asked]:
-    start = start_ids(loaded)
+def _written(
+    loaded: LoadedModel,
+    heads: list[list[int]],
+    sampler: Sampler,
+    seed: int = 0,
+    n_new: int = SHOWN_TOKENS,
+) -> list[str]:
+    """What the model writes after each head, up to the end of the line or text.
 
-    def ids(text: str) -> tuple[int, ...]:
-        return tuple(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
+    Raises:
+        NotApplicable: a head leaves no room for an answer.
+    """
+    if max(map(len, heads)) + n_new > loaded.facts.context_length:
+        raise NotApplicable("a question does not fit into the context with its answer")
+    made = generate(loaded.model, heads, n_new, sampler=sampler, seed=seed).ids
+    special = set(loaded.tokenizer.all_special_ids)
+    found = []
+    for ids in made:
+        kept = itertools.takewhile(lambda token: token not in special, ids)
+        lines = loaded.tokenizer.decode(list(kept)).strip().splitlines()
+        found.append(lines[0] if lines else "(nothing)")
+    return found
 
-    files = [(GENERAL, pairs)] + ([(OWN, own)] if loaded.facts.carries_exposure else [])
-    for source, path in files:
-        for pair in questions.trick_pairs(path):
-            right, trap = ids(f" {pair.trick_right}"), ids(f" {pair.trap}")
-            first = (trap, right) if pair.switches else (right, trap)
-            limit = room(loaded) - max(len(right), len(trap))
-            kept = [[(*start, *ids(t)) for t in texts] for texts in pair.paraphrases]
-            kept = [heads for heads in kept if max(map(len, heads)) <= limit]
-            for number, (control, trick) in enumerate(kept):
-                yield _Asked(source, pair, number, "control", control, *first)
-                yield _Asked(source, pair, number, "trick", trick, right, trap)
 
+@measurement
+def knowing(model: ModelHandle, path: Path = ANSWERABLE) -> pd.DataFrame:
+    """Questions about things that exist, and about invented names
 
-def _scores(loaded: LoadedModel, asked: list[_Asked]) -> pd.DataFrame:
-    """A row for each beginning with its margin."""
-    from internals.measure.answers import answer_scores
+    Columns: ``form``, ``group`` (well known, little known, invented), ``name``, ``entropy_bits``
+    (of the next token), ``top`` (probability of the first choice), ``tokens`` (of the name),
+    ``answer`` (greedy), ``right`` (it begins with a right answer), ``declined`` (it says that it is
+    unknown).
+    """
+    from internals.measure.scoring import batches, logits_at, padded
 
-    both = [(a.head, answer) for a in asked for answer in (a.right, a.wrong)]
-    scores = answer_scores(loaded.model, both)["log_prob"].to_numpy().reshape(-1, 2)
+    loaded = model.loaded()
+    asked = inputs.answerable(path)
+    heads = [prompt_ids(loaded.tokenizer, item.text) for item in asked]
+    answers = _written(loaded, heads, GREEDY, n_new=6)
+    entropy, top = np.zeros(len(heads)), np.zeros(len(heads))
+    for group in batches([len(head) for head in heads], 1024):
+        ids = padded([heads[i] for i in group], loaded.model.device)
+        ends = [len(heads[i]) - 1 for i in group]
+        p = logits_at(loaded.model, ids, list(range(len(group))), ends).double().softmax(-1)
+        entropy[group] = (-(p * p.clamp(min=1e-300).log2()).sum(-1)).cpu().numpy()
+        top[group] = p.max(-1).values.cpu().numpy()
     return pd.DataFrame(
         {
-            "source": [a.source for a in asked],
-            "id": [a.pair.id for a in asked],
-            "family": [a.pair.family for a in asked],
-            "switches": [a.pair.switches for a in asked],
-            "wording": [a.wording for a in asked],
-            "side": [a.side for a in asked],
-            "tokens": [float(len(a.head)) for a in asked],
-            "margin": (scores[:, 0] - scores[:, 1]) / math.log(2),
+            "form": [item.form for item in asked],
+            "group": [item.group.replace("_", " ") for item in asked],
+            "name": [item.name for item in asked],
+            "entropy_bits": finite(entropy),
+            "top": top,
+            "tokens": [float(len(word_ids(loaded.tokenizer, item.name))) for item in asked],
+            "answer": answers,
+            "right": [_begins(a, item.answers) for a, item in zip(answers, asked, strict=True)],
+            "declined": [bool(DECLINED.search(answer)) for answer in answers],
         }
     )
 
 
-def _by_pair(frame: pd.DataFrame, samples: int) -> pd.DataFrame:
-    """Means over the wordings of each pair, control and trick side by side."""
-    keys = ["source", "id", "family", "switches"]
-    values = ["margin", "tokens", "entropy", "next_entropy", "hit", "other"]
-    means = frame.groupby([*keys, "side"], sort=False)[values].mean().unstack("side")
-    means.columns = [f"{side}_{value}" for value, side in means.columns]
-    counts = frame[frame["side"] == "trick"].groupby(keys, sort=False)
-    means["wordings"] = counts.size()
-    means["samples"] = counts["hit"].count() * samples
-    for side in SIDES:
-        means[f"{side}_right"] = means[f"{side}_margin"] > 0
-    return means.reset_index()
+DECLINED = re.compile(
+    r"\b(unknown|not known|no such|not exist|fictional|fictitious|imaginary|made[- ]up|cannot|"
+    r"can't|do(es)? not know|don't know|not sure|no one|nobody|unclear|uncertain)\b",
+    re.IGNORECASE,
+)
+"""Words by which an answer owns that there is none."""
+
+
+def _begins(answer: str, right: tuple[str, ...]) -> bool:
+    """Whether an answer begins with one of some words, with or without an article."""
+    said = re.sub(r"^(the|a|an)\s+", "", answer.casefold())
+    return any(re.match(rf"{re.escape(word.casefold())}\b", said) for word in right)
+
+
+def separation(table: pd.DataFrame, group: str, score: str = "entropy_bits") -> stats.Estimate:
+    """How often a score is higher for an invented name than for one of ``group`` in the same form
+    (area under the ROC curve), mean over forms; intervals over forms."""
+    areas = {}
+    for form, part in table.groupby("form", sort=False):
+        high, low = (part.loc[part["group"] == g, score].to_numpy() for g in ("invented", group))
+        gaps = high[:, None] - low[None]
+        areas[form] = float(((gaps > 0) + (gaps == 0) / 2).mean())
+    return over_families(list(areas.values()), list(areas), unit="forms")
 
 
 @measurement
-def families(model: ModelHandle) -> pd.DataFrame:
-    """Trick questions by family
+def pairs(model: ModelHandle, path: Path = questions.PAIRS) -> pd.DataFrame:
+    """Trick questions and their controls
 
-    See `by_family`.
+    One row a pair, means over its wordings (the first, of a large model): ``id``, ``family``,
+    ``switches`` (the trick changes which continuation is right; else it only tempts), ``control``
+    and ``trick`` (log-odds in bits of the right against the wrong continuation).
     """
-    return by_family(tricks(model))
+    from internals.measure.answers import answer_scores
+
+    loaded = model.loaded()
+    tokenizer = loaded.tokenizer
+    wordings = effort.units(loaded.facts, questions.PARAPHRASES)
+    rows, asked = [], []
+    for pair in questions.trick_pairs(path):
+        right, trap = word_ids(tokenizer, pair.trick_right), word_ids(tokenizer, pair.trap)
+        for texts in pair.paraphrases[:wordings]:
+            heads = [prompt_ids(tokenizer, text) for text in texts]
+            if max(map(len, heads)) + max(len(right), len(trap)) <= loaded.facts.context_length:
+                rows.append((pair.id, pair.family, pair.switches))
+                asked += [(head, answer) for head in heads for answer in (right, trap)]
+    if not rows:
+        raise NotApplicable("no pair of questions fits into the context")
+    scores = answer_scores(loaded.model, asked)["log_prob"].to_numpy().reshape(-1, 2, 2)
+    bits = finite(scores[:, :, 0] - scores[:, :, 1]) / math.log(2)
+    table = pd.DataFrame(rows, columns=["id", "family", "switches"])
+    table["control"] = np.where(table["switches"], -1, 1) * bits[:, 0]
+    table["trick"] = bits[:, 1]
+    return table.groupby(["id", "family", "switches"], sort=False).mean().reset_index()
+
+
+@measurement
+def ambiguity(model: ModelHandle, path: Path = questions.AMBIGUITY) -> pd.DataFrame:
+    """Words with two readings, alone and after a context that decides
+
+    Columns: ``word``, ``alone``, ``first``, ``second``: log-odds in bits of the continuation of the
+    first reading against that of the second, without a context and after that of each reading.
+    """
+    from internals.measure.answers import answer_scores
+
+    loaded = model.loaded()
+    names, asked = [], []
+    for item in questions.ambiguous_words(path):
+        contexts = ["", *(f"{' '.join(words)}. " for words in item.contexts)]
+        heads = [prompt_ids(loaded.tokenizer, context + item.question) for context in contexts]
+        answers = [word_ids(loaded.tokenizer, text) for text in item.continuations]
+        if max(map(len, heads)) + max(map(len, answers)) <= loaded.facts.context_length:
+            names.append(item.word)
+            asked += [(head, answer) for head in heads for answer in answers]
+    if not names:
+        raise NotApplicable("no ambiguous word fits into the context with its question")
+    scores = answer_scores(loaded.model, asked)["log_prob"].to_numpy().reshape(-1, 3, 2)
+    bits = finite(scores[:, :, 0] - scores[:, :, 1]) / math.log(2)
+    table = pd.DataFrame(bits, columns=["alone", "first", "second"])
+    return table.assign(word=names)
+
+
+def effects(table: pd.DataFrame) -> pd.Series:
+    """What the trick does to the odds, in bits, pair by pair.
+
+    Where the right answer stays: how far its odds fall. Where it changes: how far the odds move
+    towards the new one; the liking for one of the two words, which is in both margins, cancels.
+    """
+    return table["control"] + np.where(table["switches"], 1, -1) * table["trick"]
 
 
 def by_family(table: pd.DataFrame) -> pd.DataFrame:
-    """What the trick does in each family, apart by whether it changes the right answer.
-
-    Columns: ``source``, ``family``, ``right_answer`` (changes or stays), ``pairs``, shares of right
-    preferences ``control_share`` and ``trick_share``, mean margins with intervals over pairs
-    (``control``, ``control_low`` …, ``trick`` …), ``effect`` (bits; where the right answer stays,
-    the fall of its margin, else see `moved`) with ``low``, ``high``, ``p`` (sign flips over pairs),
-    ``adjusted`` (Benjamini–Hochberg over all rows), ``rise`` (of the answer entropy, bits), ``hit``
-    and ``trapped`` (shares of the samples after the trick)."""
-    rows = []
-    keys = ["source", "family", "switches"]
-    for (source, family, switches), part in table.groupby(keys, sort=False):
-        effects = movement(part) if switches else fall(part)
-        found = stats.bootstrap_ci(effects.to_numpy(), unit="pairs")
-        row = {
-            "source": source,
-            "family": family,
-            "right_answer": CHANGES if switches else STAYS,
-            "pairs": len(part),
-            "control_share": float(part["control_right"].mean()),
-            "trick_share": float(part["trick_right"].mean()),
-            "effect": found.value,
-            "low": found.low,
-            "high": found.high,
-            "p": stats.sign_flip_test(effects.to_numpy()).p_value,
-            "rise": float((part["trick_entropy"] - part["control_entropy"]).mean()),
-            "hit": float(part["trick_hit"].mean()),
-            "trapped": float(part["trick_other"].mean()),
-        }
-        for side in SIDES:
-            mean = stats.bootstrap_ci(part[f"{side}_margin"].to_numpy(), unit="pairs")
-            row |= {side: mean.value, f"{side}_low": mean.low, f"{side}_high": mean.high}
-        rows.append(row)
-    frame = pd.DataFrame(rows)
-    return frame.assign(adjusted=stats.benjamini_hochberg(frame["p"]))
+    """One row a family: ``family``, ``kind`` (changes the answer, tempts), ``pairs``, shares of
+    pairs in which the right continuation is preferred after the ``control``, after the ``trick``
+    and after ``both``, and the mean of `effects`, ``effect`` (bits)."""
+    rights = table.assign(
+        kind=np.where(table["switches"], "changes the answer", "tempts"),
+        effect=effects(table),
+        pairs=1.0,
+        **{side: (table[side] > 0).astype(float) for side in ("control", "trick")},
+        both=both_right(table).astype(float),
+    )
+    shares = ["control", "trick", "both", "effect"]
+    found = rights.groupby(["family", "kind"], sort=False).agg(
+        {"pairs": "size", **dict.fromkeys(shares, "mean")}
+    )
+    return found.reset_index().sort_values(["kind", "effect"], ignore_index=True)
 
 
-def fall(table: pd.DataFrame) -> pd.Series:
-    """Bits that a trick takes from the margin of a right answer that stays the same."""
-    return table["control_margin"] - table["trick_margin"]
+def both_right(table: pd.DataFrame) -> pd.Series:
+    """Whether a pair is right after its control and after its trick.
 
-
-def movement(table: pd.DataFrame) -> pd.Series:
-    """Bits towards the trick's own right answer, where that is the control's wrong one.
-
-    The margins of both sides add up to this movement, and what the model thinks of the two words
-    by themselves cancels: a model that does not hear the trick moves by zero. Their difference
-    would be twice its liking for one of the words.
+    Where the trick changes the answer, no habit (always the usual word, always "Yes") earns this.
     """
-    return table["control_margin"] + table["trick_margin"]
+    return (table["control"] > 0) & (table["trick"] > 0)
 
 
-def totals_by_family(table: pd.DataFrame, change: pd.Series) -> pd.DataFrame:
-    """Which families a change over pairs comes from: ``total`` and ``pairs`` by name, the largest
-    total first. The name tells the source as well."""
-    named = table["family"] + " (" + table["source"] + ")"
-    sums = change.astype(float).groupby(named).agg(total="sum", pairs="size")
-    return sums.sort_values("total", ascending=False, kind="stable")
+def over_families(values: ArrayLike, families: ArrayLike, unit: str = "families") -> stats.Estimate:
+    """Mean over families of their means; only families vary, since pairs within one are alike.
 
-
-def mcnemar(table: pd.DataFrame) -> stats.Significance:
-    """Is the share of right answers the same after trick and control, pair by pair?"""
-    only_control = int((table["control_right"] & ~table["trick_right"]).sum())
-    only_trick = int((~table["control_right"] & table["trick_right"]).sum())
-    return stats.mcnemar_exact(only_control, only_trick)
-
-
-def moved(table: pd.DataFrame) -> stats.Estimate | None:
-    """Mean `movement` over the pairs whose right answer changes; None without such pairs."""
-    part = table[table["switches"]]
-    return stats.bootstrap_ci(movement(part), unit="pairs") if len(part) else None
-
-
-def staying(table: pd.DataFrame) -> pd.DataFrame:
-    """The pairs whose right answer is the same after control and trick."""
-    return table[~table["switches"]]
-
-
-@measurement
-def length_control(model: ModelHandle) -> stats.Estimate:
-    """Tricks and their controls at equal length, where the right answer stays
-
-    See `fall_at_equal_length`.
+    The interval holds 95 % of the means of all subsets of families, which is exact for independent
+    families that scatter evenly about their centre (Hartigan 1969), also for as few as six; with
+    fewer there is none.
     """
-    return fall_at_equal_length(staying(tricks(model)))
-
-
-def fall_at_equal_length(table: pd.DataFrame) -> stats.Estimate:
-    """The fall of the margin that is left where control and trick have equally many tokens.
-
-    Intercept of the regression of the fall on the extra tokens of the trick, bootstrap over pairs.
-    """
-    extra = table["trick_tokens"] - table["control_tokens"]
-    return stats.bootstrap_ci(np.column_stack([extra, fall(table)]), _intercept, unit="pairs")
-
-
-def _intercept(rows: np.ndarray) -> float:
-    x, y = rows[:, 0], rows[:, 1]
-    spread = float(((x - x.mean()) ** 2).sum())
-    slope = float(((x - x.mean()) * (y - y.mean())).sum()) / spread if spread > 0 else 0.0
-    return float(y.mean() - slope * x.mean())
+    means = pd.Series(np.asarray(values, float)).groupby(np.asarray(families)).mean().to_numpy()
+    n, low, high = len(means), math.nan, math.nan
+    if n >= 6:
+        rng = np.random.default_rng(0)
+        listed = n <= _MOST_LISTED
+        every = itertools.product((0, 1), repeat=n) if listed else rng.integers(0, 2, (4095, n))
+        chosen = np.array([row for row in every if any(row)])
+        subsets = np.sort(chosen @ means / chosen.sum(1))
+        cut = math.floor(0.025 * (len(subsets) + 1))
+        low, high = float(subsets[cut - 1]), float(subsets[-cut])
+    return stats.Estimate(float(means.mean()), low, high, n, unit, f"means of subsets of {unit}")

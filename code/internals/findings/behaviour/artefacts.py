@@ -1,0 +1,160 @@
+"""Tokenization artefacts: the same text in other tokens, and small changes of it."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from internals import stats
+from internals.findings import Estimate, above, finding
+from internals.measure.behaviour import artefacts as measured
+from internals.models import ModelHandle, open_model
+
+
+def _right(model: ModelHandle, writing: str) -> Estimate:
+    """Share of capitals that are the first choice."""
+    table = measured.asked(model)
+    right = table.loc[table["writing"] == writing, "right"]
+    return stats.wilson(int(right.sum()), len(right), unit="capitals")
+
+
+def _drop(model: ModelHandle, writing: str) -> Estimate:
+    """Share right with a change elsewhere in the prompt minus that with the change itself."""
+    wide = measured.asked(model).pivot(index="country", columns="writing", values="right")
+    control = wide[measured.CONTROL_OF[writing]].astype(float)
+    return stats.paired_difference(control, wide[writing].astype(float), unit="capitals")
+
+
+@finding(unit="share")
+def usual(model: ModelHandle) -> Estimate:
+    """Asked as usual, {value} of the capitals are the first choice."""
+    return _right(model, measured.USUAL)
+
+
+@finding(unit="share")
+def with_blank(model: ModelHandle) -> Estimate:
+    """With a blank at the end of the prompt, {value} of the capitals are the first choice."""
+    return _right(model, measured.BLANK)
+
+
+@finding(unit="points", expect=above(0))
+def blank(model: ModelHandle) -> Estimate:
+    """A blank at the end of the prompt costs {value} of right capitals more than a blank
+    elsewhere."""
+    return _drop(model, measured.BLANK)
+
+
+@finding(unit="points", expect=above(0))
+def typo(model: ModelHandle) -> Estimate:
+    """A typing error in “capital” costs {value} of right capitals more than one in “The”."""
+    return _drop(model, measured.TYPO)
+
+
+@finding(unit="share")
+def when_split(model: ModelHandle) -> Estimate:
+    """With “capital” cut into two other tokens, {value} of the capitals are the first choice."""
+    return _right(model, measured.SPLIT)
+
+
+@finding(unit="points", expect=above(0))
+def split(model: ModelHandle) -> Estimate:
+    """Cutting “capital” into other tokens, without changing a letter, costs {value} of right
+    capitals more than cutting “of”."""
+    return _drop(model, measured.SPLIT)
+
+
+def _cost(model: ModelHandle, edit: str, against: str = measured.EDITED) -> Estimate:
+    """Surprisal of the text after the word, minus that after another version."""
+    wide = measured.edits(model).pivot(index="document", columns="edit", values="bits")
+    both = wide.reindex(columns=[edit, against]).dropna()
+    return stats.paired_difference(both[edit], both[against], unit="documents")
+
+
+@finding(unit="bits", expect=above(0))
+def halves(model: ModelHandle) -> Estimate:
+    """A word cut into two other tokens, same text, makes each token after it {value} less
+    predictable."""
+    return _cost(model, measured.HALVES)
+
+
+@finding(unit="bits", expect=above(0))
+def letters(model: ModelHandle) -> Estimate:
+    """Cut into single letters instead of two pieces, a word costs another {value} a token."""
+    return _cost(model, measured.LETTERS, measured.HALVES)
+
+
+@finding(unit="bits", expect=above(0))
+def look_alike(model: ModelHandle) -> Estimate:
+    """A letter that looks the same but comes from another alphabet costs {value} a token."""
+    return _cost(model, measured.LOOK_ALIKE)
+
+
+@finding(unit="bits", expect=above(0))
+def milder(model: ModelHandle) -> Estimate:
+    """Another word costs {value} a token more than the word with two letters swapped."""
+    return _cost(model, measured.OTHER, measured.TWO_LETTERS)
+
+
+def edit_costs(model: ModelHandle) -> pd.DataFrame:
+    """One row an edit: ``edit``, ``cost``, ``low``, ``high`` (bits a token), ``n``."""
+    names = [e for e in measured.edits(model)["edit"].unique() if e != measured.EDITED]
+    found = {edit: _cost(model, edit) for edit in names}
+    rows = [(edit, x.value, x.low, x.high, x.n) for edit, x in found.items()]
+    table = pd.DataFrame(rows, columns=["edit", "cost", "low", "high", "n"])
+    return table.sort_values("cost", ignore_index=True)
+
+
+def _spelled(model: ModelHandle, seen: str) -> Estimate:
+    table = measured.spelling(model)
+    right = table.loc[table["seen"] == seen, "right"]
+    return stats.wilson(int(right.sum()), len(right), unit="words")
+
+
+@finding(unit="share")
+def spelled_whole(model: ModelHandle) -> Estimate:
+    """Of words seen as one token, {value} are spelled rightly."""
+    return _spelled(model, measured.WHOLE)
+
+
+@finding(unit="share")
+def spelled_cut(model: ModelHandle) -> Estimate:
+    """Of the same words cut into letters, {value} are spelled rightly."""
+    return _spelled(model, measured.CUT)
+
+
+@finding(unit="points", expect=above(0))
+def spelling(model: ModelHandle) -> Estimate:
+    """Words are spelled rightly more often when their letters are tokens, by {value}."""
+    wide = (
+        measured.spelling(model).pivot(index="word", columns="seen", values="right").astype(float)
+    )
+    return stats.paired_difference(wide[measured.CUT], wide[measured.WHOLE], unit="words")
+
+
+def _sums(cut: str) -> Estimate:
+    table = measured.digits(open_model("fable-gpt2"))
+    right = table.loc[table["cut"] == cut, "right"]
+    return stats.wilson(int(right.sum()), len(right), unit="sums")
+
+
+@finding(unit="share")
+def sums_together(model: ModelHandle) -> Estimate:
+    """fable-gpt2 answers {value} of trained sums rightly when numbers come as they do in
+    training."""
+    return _sums(measured.TOGETHER)
+
+
+@finding(unit="share")
+def sums_digits(model: ModelHandle) -> Estimate:
+    """With the same numbers cut into digits, fable-gpt2 answers {value} of these sums rightly."""
+    return _sums(measured.DIGITS)
+
+
+def writings(model: ModelHandle) -> pd.DataFrame:
+    """One row a writing: ``writing``, ``tokens``, ``right``, ``low``, ``high``, ``p`` (median)."""
+    rows = []
+    for writing, part in measured.asked(model).groupby("writing", sort=False):
+        found = stats.wilson(int(part["right"].sum()), len(part), unit="capitals")
+        middle = float(part["p"].median())
+        tokens = float(part["tokens"].mean())
+        rows.append((writing, tokens, middle, found.value, found.low, found.high))
+    return pd.DataFrame(rows, columns=["writing", "tokens", "p", "right", "low", "high"])

@@ -1,0 +1,100 @@
+"""Trick questions, ambiguous words, questions without an answer."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from internals import stats
+from internals.findings import Estimate, above, below, finding
+from internals.measure.behaviour import tricks as measured
+from internals.models import ModelHandle
+
+
+def _families(table: pd.DataFrame, values: pd.Series) -> Estimate:
+    return measured.over_families(values.astype(float), table["family"])
+
+
+@finding(unit="share")
+def control(model: ModelHandle) -> Estimate:
+    """After the control, the right continuation is preferred in {value} of the pairs."""
+    table = measured.pairs(model)
+    return _families(table, table["control"] > 0)
+
+
+@finding(unit="share")
+def trick(model: ModelHandle) -> Estimate:
+    """After the trick, the right continuation is preferred in {value} of the pairs."""
+    table = measured.pairs(model)
+    return _families(table, table["trick"] > 0)
+
+
+def _part(model: ModelHandle, *, switches: bool) -> pd.DataFrame:
+    table = measured.pairs(model)
+    return table[table["switches"] == switches]
+
+
+@finding(unit="share", expect=below(0.5))
+def both(model: ModelHandle) -> Estimate:
+    """Where the trick changes the answer, the model is right after both in {value} of the pairs."""
+    table = _part(model, switches=True)
+    return _families(table, measured.both_right(table))
+
+
+@finding(unit="bits", expect=above(0))
+def heard(model: ModelHandle) -> Estimate:
+    """Where the trick changes the answer, it moves the odds towards the new one by {value}."""
+    table = _part(model, switches=True)
+    return _families(table, measured.effects(table))
+
+
+@finding(unit="bits")
+def tempted(model: ModelHandle) -> Estimate:
+    """Where the answer stays, the trick lowers its odds by {value}."""
+    table = _part(model, switches=False)
+    return _families(table, measured.effects(table))
+
+
+@finding(unit="bits", expect=above(0))
+def context(model: ModelHandle) -> Estimate:
+    """From a context of one reading of an ambiguous word to one of the other, the odds move by
+    {value}."""
+    table = measured.ambiguity(model)
+    return stats.paired_difference(table["first"], table["second"], unit="words")
+
+
+@finding(unit="share")
+def resolved(model: ModelHandle) -> Estimate:
+    """After both contexts the fitting continuation is preferred for {value} of the words."""
+    table = measured.ambiguity(model)
+    right = (table["first"] > 0) & (table["second"] < 0)
+    return stats.wilson(int(right.sum()), len(right), unit="words")
+
+
+@finding(unit="share")
+def right(model: ModelHandle) -> Estimate:
+    """Of questions about well-known things, greedy decoding answers {value} rightly."""
+    table = measured.knowing(model)
+    part = table.loc[table["group"] == "well known", "right"]
+    return stats.wilson(int(part.sum()), len(part), unit="questions")
+
+
+@finding(unit="share", expect=above(0.5))
+def surer(model: ModelHandle) -> Estimate:
+    """The next token is less certain for an invented name than for a well-known one in {value} of
+    the comparisons."""
+    return measured.separation(measured.knowing(model), "well known")
+
+
+@finding(unit="share")
+def surer_little(model: ModelHandle) -> Estimate:
+    """The next token is less certain for an invented name than for a little-known one in {value}
+    of the comparisons."""
+    return measured.separation(measured.knowing(model), "little known")
+
+
+@finding(unit="share", expect=below(0.5))
+def declined(model: ModelHandle) -> Estimate:
+    """Of the questions about invented names, the answer to {value} says that there is none."""
+    table = measured.knowing(model)
+    part = table.loc[table["group"] == "invented", "declined"]
+    return stats.wilson(int(part.sum()), len(part), unit="questions")

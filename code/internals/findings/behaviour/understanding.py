@@ -1,0 +1,254 @@
+"""Understanding or pattern matching: memory, reversal, sums, copying, agreement."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from internals import stats
+from internals.errors import NotApplicable
+from internals.findings import Estimate, above, below, finding
+from internals.measure.behaviour import agreement as number
+from internals.measure.behaviour import memory, rules
+from internals.models import ModelHandle, open_model
+
+
+def fable() -> ModelHandle:
+    """The model whose training data is known fact by fact."""
+    return open_model("fable-gpt2")
+
+
+def _recalled(statements: int, wording: str) -> Estimate:
+    table = memory.recall_by_statements(fable())
+    row = table[(table["statements"] == statements) & (table["wording"] == wording)].iloc[0]
+    n = int(row["n"])
+    return stats.wilson(round(row["value"] * n), n, unit="facts")
+
+
+@finding(unit="share", expect=below(0.5))
+def few(model: ModelHandle) -> Estimate:
+    """Facts that fable-gpt2 read twelve times are recalled in {value} of the cases."""
+    return _recalled(12, "trained")
+
+
+@finding(unit="share", expect=above(0.5))
+def many(model: ModelHandle) -> Estimate:
+    """Facts that fable-gpt2 read 768 times are recalled in {value} of the cases."""
+    return _recalled(768, "trained")
+
+
+@finding(unit="share", expect=below(0.5))
+def reworded(model: ModelHandle) -> Estimate:
+    """In a wording that training did not use, the same facts are recalled in {value}."""
+    return _recalled(768, "new")
+
+
+def reversal_shares() -> pd.DataFrame:
+    """``stated``, ``asked``, ``value``, ``low``, ``high``, ``n`` of `memory.reversal`."""
+    rows = []
+    for keys, part in memory.reversal(fable()).groupby(["stated", "asked"], sort=False):
+        found = stats.wilson(int(part["correct"].sum()), len(part), unit="facts")
+        rows.append((*keys, found.value, found.low, found.high, found.n))
+    return pd.DataFrame(rows, columns=["stated", "asked", "value", "low", "high", "n"])
+
+
+def _asked(stated: str, asked: str) -> Estimate:
+    table = memory.reversal(fable())
+    part = table.loc[(table["stated"] == stated) & (table["asked"] == asked), "correct"]
+    return stats.wilson(int(part.sum()), len(part), unit="facts")
+
+
+@finding(unit="share")
+def forward(model: ModelHandle) -> Estimate:
+    """Facts that fable-gpt2 read in one direction are right in that direction in {value}."""
+    return _asked(memory.ONE_WAY, "forward")
+
+
+@finding(unit="share", expect=below(0.5))
+def backward(model: ModelHandle) -> Estimate:
+    """Facts that fable-gpt2 read in one direction are right backwards in {value}."""
+    return _asked(memory.ONE_WAY, "backward")
+
+
+@finding(unit="share", expect=above(0.5))
+def both_ways(model: ModelHandle) -> Estimate:
+    """Facts that fable-gpt2 read in both directions are right backwards in {value}."""
+    return _asked(memory.BOTH_WAYS, "backward")
+
+
+def _sums(held_out: bool) -> pd.Series:
+    table = memory.sums(fable())
+    return table.loc[table["held_out"] == held_out, "correct"].astype(float)
+
+
+@finding(unit="share")
+def sums_read(model: ModelHandle) -> Estimate:
+    """Of sums in its training data, fable-gpt2 answers {value} rightly."""
+    return stats.wilson(int(_sums(False).sum()), len(_sums(False)), unit="sums")
+
+
+@finding(unit="share", expect=above(0.05))
+def sums_new(model: ModelHandle) -> Estimate:
+    """Of sums held out of its training data, fable-gpt2 answers {value} rightly."""
+    return stats.wilson(int(_sums(True).sum()), len(_sums(True)), unit="sums")
+
+
+@finding(unit="points", expect=above(0))
+def sums_gap(model: ModelHandle) -> Estimate:
+    """fable-gpt2 answers sums that it read rightly more often than held-out ones, by {value}."""
+    return stats.difference(_sums(False), _sums(True), unit="sums")
+
+
+def _small(model: ModelHandle, digits: int) -> pd.Series:
+    table = rules.small_sums(model)
+    return table.loc[table["digits"] == digits, "correct"].astype(float)
+
+
+@finding(unit="share")
+def one_digit(model: ModelHandle) -> Estimate:
+    """Sums of numbers of one digit are right in {value}."""
+    return stats.wilson(int(_small(model, 1).sum()), len(_small(model, 1)), unit="sums")
+
+
+@finding(unit="share")
+def two_digits(model: ModelHandle) -> Estimate:
+    """Sums of numbers of two digits are right in {value}."""
+    return stats.wilson(int(_small(model, 2).sum()), len(_small(model, 2)), unit="sums")
+
+
+@finding(unit="points", expect=above(0))
+def digits_gap(model: ModelHandle) -> Estimate:
+    """Sums of one digit are right more often than sums of two, by {value}."""
+    return stats.difference(_small(model, 1), _small(model, 2), unit="sums")
+
+
+def _copied(model: ModelHandle, material: str) -> pd.DataFrame:
+    table = rules.copying(model)
+    return table[table["material"] == material].set_index("row")
+
+
+@finding(unit="bits", expect=above(1))
+def copying(model: ModelHandle) -> Estimate:
+    """Repeating random tokens makes each of them {value} more predictable."""
+    table = _copied(model, rules.RANDOM)
+    return stats.paired_difference(table["first_bits"], table["second_bits"], unit="sequences")
+
+
+@finding(unit="bits")
+def copying_fable(model: ModelHandle) -> Estimate:
+    """For fable-gpt2, repeating random tokens makes each of them {value} more predictable."""
+    table = _copied(fable(), rules.RANDOM)
+    return stats.paired_difference(table["first_bits"], table["second_bits"], unit="sequences")
+
+
+def _nouns(table: pd.DataFrame, column: str) -> Estimate:
+    """Share of nouns for which a column holds in all rows."""
+    every = table.groupby("noun")[column].all()
+    return stats.wilson(int(every.sum()), len(every), unit="nouns")
+
+
+def _verbs(model: ModelHandle) -> Estimate:
+    table = number.agreement(model).verbs
+    return _nouns(table[table["attracted"]], "right")
+
+
+@finding(unit="share", expect=above(0.5))
+def verbs(model: ModelHandle) -> Estimate:
+    """For {value} of the nouns the verb always agrees with them, although another noun of the other
+    number stands before it."""
+    return _verbs(model)
+
+
+@finding(unit="share", expect=below(0.5))
+def verbs_fable(model: ModelHandle) -> Estimate:
+    """For fable-gpt2 the verb always agrees with the first noun for {value} of the nouns."""
+    return _verbs(fable())
+
+
+def middle(depth: int) -> int:
+    """The layer about which something is claimed, so that none is picked for its result."""
+    return depth // 2
+
+
+def _probe(model: ModelHandle, value: str) -> Estimate:
+    found = number.agreement(model)
+    table = found.probe
+    row = table.loc[(table["layer"] - middle(found.depth)).abs().idxmin()]
+    n, how = len(number.NOUNS), "bootstrap over nouns"
+    if value == "control":
+        return stats.exact(row["control"], number.CONTROLS, "random labelings")
+    return Estimate(row[value], row[f"{value}_low"], row[f"{value}_high"], n, "nouns", how)
+
+
+@finding(unit="share", expect=above(0.5))
+def probe(model: ModelHandle) -> Estimate:
+    """From the state of the last word in the middle layer, a linear probe reads the number of the
+    first noun in {value} of the cases, for nouns on which it was not fitted."""
+    return _probe(model, "accuracy")
+
+
+@finding(unit="share", expect=above(0.5))
+def probe_fable(model: ModelHandle) -> Estimate:
+    """For fable-gpt2, the same probe reads the number of the first noun in {value}."""
+    return _probe(fable(), "accuracy")
+
+
+@finding(unit="share")
+def control(model: ModelHandle) -> Estimate:
+    """Fitted to random labels of the noun forms, the probe is right in {value} on average."""
+    return _probe(model, "control")
+
+
+@finding(unit="points", expect=above(0))
+def selectivity(model: ModelHandle) -> Estimate:
+    """In the middle layer the probe beats the same probe on random labels by {value}."""
+    return _probe(model, "selectivity")
+
+
+def _flipped(model: ModelHandle, place: str, direction: str = number.MEANS) -> Estimate:
+    """Share of nouns whose verb changes in both numbers, by a move in the middle layer."""
+    found = number.agreement(model)
+    table = found.moved
+    if table.empty:
+        raise NotApplicable("too few verbs agree before anything is moved")
+    layer = table.loc[(table["layer"] - middle(found.depth)).abs().idxmin(), "layer"]
+    part = table[(table["layer"] == layer) & (table["place"] == place)]
+    return _nouns(part[part["direction"] == direction], "flipped")
+
+
+@finding(unit="share", expect=above(0.5))
+def moved_noun(model: ModelHandle) -> Estimate:
+    """Moving the state of the first noun to the other number, in the middle layer, changes the verb
+    for {value} of the nouns."""
+    return _flipped(model, number.NOUN)
+
+
+@finding(unit="share", expect=below(0.5))
+def moved_last(model: ModelHandle) -> Estimate:
+    """Moving the state of the last word, from which the probe reads the number, changes the verb
+    for {value} of the nouns."""
+    return _flipped(model, number.LAST)
+
+
+@finding(unit="share", expect=below(0.5))
+def moved_random(model: ModelHandle) -> Estimate:
+    """Moving the state of the first noun as far in a random direction changes the verb for
+    {value} of the nouns."""
+    return _flipped(model, number.NOUN, number.RANDOM)
+
+
+def by_layer(model: ModelHandle) -> pd.DataFrame:
+    """What the probe reads and what moves do: ``layer``, ``what``, ``value``."""
+    found = number.agreement(model)
+    read = found.probe[["layer", "accuracy"]].rename(columns={"accuracy": "value"})
+    parts = [read.assign(what="read from the last word")]
+    names = {
+        (number.NOUN, number.MEANS): "moved at the first noun",
+        (number.LAST, number.MEANS): "moved at the last word",
+        (number.NOUN, number.RANDOM): "moved at random, first noun",
+    }
+    for (place, direction), what in names.items():
+        table = found.moved
+        part = table[(table["place"] == place) & (table["direction"] == direction)]
+        means = part.groupby("layer")["flipped"].mean().rename("value").reset_index()
+        parts.append(means.assign(what=what))
+    return pd.concat(parts, ignore_index=True)
