@@ -105,28 +105,25 @@ def edit_costs(model: ModelHandle) -> pd.DataFrame:
 
 def _spelled(model: ModelHandle, seen: str) -> Estimate:
     table = measured.spelling(model)
-    right = table.loc[table["seen"] == seen, "right"]
-    return stats.wilson(int(right.sum()), len(right), unit="words")
+    return stats.bootstrap_ci(table.loc[table["seen"] == seen, "letters"], unit="words")
 
 
 @finding(unit="share")
 def spelled_whole(model: ModelHandle) -> Estimate:
-    """Of words seen as one token, {value} are spelled rightly."""
+    """Of the letters of words seen as one token, {value} are spelled at their places."""
     return _spelled(model, measured.WHOLE)
 
 
 @finding(unit="share")
 def spelled_cut(model: ModelHandle) -> Estimate:
-    """Of the same words cut into letters, {value} are spelled rightly."""
+    """Of the letters of the same words cut into letters, {value} are spelled at their places."""
     return _spelled(model, measured.CUT)
 
 
 @finding(unit="points", expect=above(0))
 def spelling(model: ModelHandle) -> Estimate:
-    """Words are spelled rightly more often when their letters are tokens, by {value}."""
-    wide = (
-        measured.spelling(model).pivot(index="word", columns="seen", values="right").astype(float)
-    )
+    """More letters are spelled at their places when they are tokens, by {value}."""
+    wide = measured.spelling(model).pivot(index="word", columns="seen", values="letters")
     return stats.paired_difference(wide[measured.CUT], wide[measured.WHOLE], unit="words")
 
 

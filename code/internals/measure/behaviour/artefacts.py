@@ -239,8 +239,8 @@ WHOLE, CUT = "whole word", "cut into letters, same text"
 def spelling(model: ModelHandle) -> pd.DataFrame:
     """Words to be spelled, seen whole or letter by letter
 
-    Columns: ``word``, ``seen`` (whole word; cut into letters, same text), ``right`` (greedy
-    decoding writes all its letters in order). Words that are one token only.
+    Columns: ``word``, ``seen`` (whole word; cut into letters, same text), ``letters`` (share of its
+    letters that greedy decoding writes at their places). Words that are one token only.
     """
     from internals.generation.generate import generate
 
@@ -264,7 +264,11 @@ def spelling(model: ModelHandle) -> pd.DataFrame:
     made = generate(loaded.model, heads, steps).ids
     texts = [tokenizer.decode(list(ids)).split("\n")[0].replace(" ", "") for ids in made]
     table = pd.DataFrame(rows, columns=["word", "seen"])
-    return table.assign(right=[t == w for t, w in zip(texts, table["word"], strict=True)])
+    shares = [
+        sum(a == b for a, b in zip(text, word, strict=False)) / len(word)
+        for text, word in zip(texts, table["word"], strict=True)
+    ]
+    return table.assign(letters=shares)
 
 
 TOGETHER, DIGITS = "as they come", "cut into digits, same text"
