@@ -152,6 +152,12 @@ def test_no_measurement_depends_on_a_picture_or_a_sentence():
         assert not rooms & {"figures", "findings", "book", "cache", "run"}
 
 
+def test_a_finding_depends_on_what_it_measures():
+    name = "internals.findings.behaviour.artefacts"
+    reached = modules._reached(name, modules.INERT)
+    assert {name, "internals.measure.behaviour.artefacts", "internals.tokens"} <= set(reached)
+
+
 def test_a_second_look_takes_no_time():
     from internals.models import open_model
 

@@ -77,7 +77,8 @@ def _reached(root: str, inert: tuple[str, ...]) -> dict[str, Path]:
     waiting = [root]
     while waiting:
         module = waiting.pop()
-        passive = any(f"{module}.".startswith(f"{name}.") for name in inert)
+        # The function's own module counts wherever it is: a finding depends on what it imports.
+        passive = module != root and any(f"{module}.".startswith(f"{name}.") for name in inert)
         if not passive and module not in reached and (file := _file(module)):
             reached[module] = file
             waiting += _imports(module, file)
