@@ -74,6 +74,8 @@ def test_tasks_are_interleaved_and_warm_up_is_dropped():
     assert table["task"].tolist() == ["a", "b"] * 2
     assert table["repeat"].tolist() == [0, 0, 1, 1]
     assert set(table["seconds"]) == {1.0}
+    parts = clock.interleaved({("a", 2): lambda: None}, repeats=1, columns=["x", "y"])
+    assert parts[["x", "y"]].to_numpy().tolist() == [["a", 2]]
 
 
 def test_the_garbage_collector_comes_back_after_an_error():
@@ -175,21 +177,10 @@ def test_a_model_that_takes_seconds_for_a_pass_writes_shorter_texts():
 
 
 @pytest.mark.parametrize("family", FIVE)
-def test_the_cache_changes_no_first_choice_in_single_precision(family, tiny_folder):
+def test_the_cache_changes_no_first_choice(family, tiny_folder):
     table = equality.equality.uncached(open_model(str(tiny_folder(family))))
-    single = table[table["dtype"] == "float32"]
-    assert single["flips"].sum() == 0
-    assert single["largest"].max() < 1e-3
-    assert table[table["dtype"] == "bfloat16"]["largest"].min() > single["largest"].max()
-
-
-def test_a_copy_in_another_type_leaves_the_model_alone():
-    model = build("gpt2")
-    before = model(torch.tensor([[1, 2, 3]])).logits
-    other = equality.in_type(model, torch.bfloat16)(torch.tensor([[1, 2, 3]])).logits
-    assert other.dtype == torch.bfloat16
-    torch.testing.assert_close(other.float(), before, atol=0.3, rtol=0.1)
-    assert torch.equal(model(torch.tensor([[1, 2, 3]])).logits, before)
+    assert table["flips"].sum() == 0
+    assert 0 < table["largest"].max() < 1e-3
 
 
 # --- scaling ------------------------------------------------------------------------------------
@@ -378,7 +369,6 @@ def test_settings_are_compared_by_opening():
     assert own.loc[("T 1", "a"), "self_bleu"] == pytest.approx(100)
     both = quality.compared(own.reset_index()).set_index("setting")
     assert both["judge_bits"].to_dict() == {"greedy": 1.5, "T 1": 4}
-    assert both["family"].to_dict() == {"greedy": "greedy", "T 1": "temperature"}
 
 
 # --- findings, in worlds where they hold and where they do not ----------------------------------
@@ -470,12 +460,6 @@ def left_with(small, large, mass):
     return pd.DataFrame(rows, columns=["prompt", "rule", "kept", "mass"])
 
 
-def flips_with(share):
-    return pd.DataFrame(
-        {"dtype": "bfloat16", "steps": 16, "flips": [round(16 * share)] * 4 + [0, 1]}
-    )
-
-
 def shares_with(mib):
     return pd.DataFrame({"matrix_mib": [0.1, mib]})
 
@@ -505,14 +489,14 @@ WORLDS = [
     (cache.dramatic, speed, "texts", (texts_with(30), texts_with(3))),
     (cache.of_count, speed, "texts", (texts_with(3), texts_with(300))),
     (cache.grows, speed, "texts", (texts_with(3), texts_with(1))),
-    (cache.flips, equality, "equality", (flips_with(0.5), flips_with(0))),
     (cache.beyond, steps, "costs", (costs_with(9), costs_with(0.9))),
     (cached.counted, operations, "counted", (counted_with(0), counted_with(0.1))),
     (cached.decode, roofline, "machine", (SLOW, FAST)),
     (cached.prefill, roofline, "machine", (FAST, SLOW)),
+    (cached.fixed, roofline, "batches", (batches_with(1000.0), batches_with(-1.0))),
     (cached.batch, steps, "batches", (batches_with(0.01), batches_with(1000.0))),
     (powers.plain, scaling, "times", (times_with(2.1), times_with(2.62))),
-    (powers.fused, scaling, "times", (times_with(2.1), times_with(1.0))),
+    (powers.fused, scaling, "times", (times_with(1.7), times_with(1.0))),
     (powers.known, scaling, "times", (times_with(2.0), times_with(2.0, known=2.6))),
     (powers.excess, scaling, "times", (times_with(2.1), times_with(2.9))),
     (powers.matrix, scaling, "shares", (shares_with(1), shares_with(0.001))),
@@ -607,7 +591,7 @@ def test_odd_models_are_measured_or_refused(name, odd_folder, handle):
         numbers = table.select_dtypes("number").drop(columns="difference", errors="ignore")
         assert name == "overflowing" or np.isfinite(numbers.to_numpy(float)).all(), key
     assert all(reason for _, reason in refused)
-    most = {"context of 16": 12, "overflowing": 12}.get(name, 0)
+    most = {"context of 16": 12, "overflowing": 12, "characters": 1}.get(name, 0)
     assert len(refused) <= most, refused
 
 

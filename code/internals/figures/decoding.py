@@ -8,10 +8,8 @@ from matplotlib.figure import Figure
 
 from internals.figures import style
 
-COLOURS = dict(
-    zip(("temperature", "top-k", "top-p", "greedy", "beam search"), style.CYCLE, strict=False)
-)
-"""Of the families of settings; human text is grey."""
+COLOURS = dict(zip("Tkpgb", style.CYCLE, strict=False))
+"""Of settings, by their first letter; human text has the colour of text."""
 
 
 def survivors(table: pd.DataFrame) -> Figure:
@@ -39,7 +37,7 @@ def survivors(table: pd.DataFrame) -> Figure:
             text = "“" + style.plain(own["text"].iloc[0].replace("\n", " ")) + " …”"
             place = {"xycoords": "axes fraction", "textcoords": "offset points"}
             ax.annotate(text, (0, 1), (0, 4), annotation_clip=False, **place).set_in_layout(False)
-    return style.finish(grid, height_in=1.95 * len(grid.row_names))
+    return style.finish(grid, height_in=1.75 * len(grid.row_names))
 
 
 def frontier(compared: pd.DataFrame) -> Figure:
@@ -47,24 +45,23 @@ def frontier(compared: pd.DataFrame) -> Figure:
 
     ``compared`` as `quality.compared`.
     """
-    ax = style.figure(height_in=3.0)[1]
+    ax = style.figure(height_in=2.7)[1]
     thin = {"color": style.GREY, "lw": 0.8, "zorder": 1}
     for row in compared.itertuples():
         ax.hlines(row.judge_bits, row.distinct_1_low, row.distinct_1_high, **thin)
         ax.vlines(row.distinct_1, row.judge_bits_low, row.judge_bits_high, **thin)
     people = compared[compared["setting"] == "human"].iloc[0]
     ax.axhspan(people["judge_bits_low"], people["judge_bits_high"], color=style.GREY, alpha=0.15)
-    families = dict(zip(compared["setting"], compared["family"], strict=True))
     sns.scatterplot(
         compared,
         x="distinct_1",
         y="judge_bits",
         hue="setting",
         style="setting",
-        palette={s: COLOURS.get(family, style.ink().text) for s, family in families.items()},
+        palette={s: COLOURS.get(s[0], style.ink().text) for s in compared["setting"]},
         s=70,
         ax=ax,
     )
     ax.set(xlabel="different tokens in a text (share)", ylabel="bits per byte under the judge")
     sns.move_legend(ax, "center left", bbox_to_anchor=(1.01, 0.5), title="")
-    return style.finish(ax, height_in=3.0)
+    return style.finish(ax, height_in=2.7)

@@ -40,14 +40,17 @@ def step_times(steps: pd.DataFrame, costs: pd.DataFrame) -> Figure:
     return style.finish(ax, height_in=2.5)
 
 
-def part_times(times: pd.DataFrame) -> Figure:
+def part_times(times: pd.DataFrame, powers: pd.DataFrame) -> Figure:
     """Time of attention and of kernels with a known power, on logarithmic axes.
 
-    ``times`` as `scaling.times`.
+    ``times`` and ``powers`` as in `scaling`.
     """
+    rows = powers.itertuples()
+    names = {r.part: f"{r.part}: {r.power:.2f} [{r.low:.2f}, {r.high:.2f}]" for r in rows}
+    times = times.assign(part=times["part"].map(names))
     data = times.groupby(["part", "length"], as_index=False, sort=False)["seconds"].median()
     data["ms"] = 1000 * data["seconds"]
-    ax = style.figure(height_in=2.8)[1]
+    ax = style.figure(height_in=2.6)[1]
     sns.lineplot(
         data, x="length", y="ms", hue="part", style="part", markers=True, errorbar=None, ax=ax
     )
@@ -57,4 +60,4 @@ def part_times(times: pd.DataFrame) -> Figure:
     ax.minorticks_off()
     style.plain_ticks(ax.yaxis)
     sns.move_legend(ax, "lower center", bbox_to_anchor=(0.45, 1.0), ncol=2, title="")
-    return style.finish(ax, height_in=2.8)
+    return style.finish(ax, height_in=2.6)

@@ -6,7 +6,7 @@ import pandas as pd
 
 from internals import stats
 from internals.findings import Estimate, above, below, exact, exactly, finding
-from internals.measure.generation import equality, speed, steps, stores
+from internals.measure.generation import speed, steps, stores
 from internals.models import ModelHandle
 
 
@@ -23,14 +23,6 @@ def logits(model: ModelHandle) -> Estimate:
     """While the texts are the same, their logits differ by at most {value}."""
     found = speed.texts(model)["difference"].dropna()
     return exact(float(found.max()), len(found) // 2, "steps")
-
-
-@finding(unit="share", expect=above(0))
-def flips(model: ModelHandle) -> Estimate:
-    """In sixteen bits the cache changes the likeliest token in {value} of the steps."""
-    table = equality.equality(model)
-    table = table[table["dtype"] == "bfloat16"]
-    return stats.bootstrap_ci(table["flips"] / table["steps"], unit="documents")
 
 
 @finding(expect=above(1))

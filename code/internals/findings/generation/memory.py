@@ -60,6 +60,13 @@ def window(model: ModelHandle) -> Estimate:
     return _loss(model, stores.WINDOW)
 
 
+@finding(unit="bits", expect=above(0))
+def first(model: ModelHandle) -> Estimate:
+    """Of that loss, {value} a byte goes if the first token is kept as well."""
+    bits = stores.losses(model).pivot(index="document", columns="stored", values="bits")
+    return stats.paired_difference(bits[stores.WINDOW], bits[stores.FIRST], unit="documents")
+
+
 def _per_token(model: ModelHandle) -> int:
     return memory.bytes_per_token(model.facts, memory.held(model).value_bytes)
 

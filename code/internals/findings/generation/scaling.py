@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from internals import stats
-from internals.findings import Estimate, between, exact, finding
+from internals.findings import Estimate, above, between, exact, finding
 from internals.measure.generation import operations, scaling
 from internals.models import ModelHandle
 
@@ -14,7 +14,7 @@ def plain(model: ModelHandle) -> Estimate:
     return _power(model, scaling.PLAIN)
 
 
-@finding(expect=between(1.7, 2.4))
+@finding(expect=above(1.3))
 def fused(model: ModelHandle) -> Estimate:
     """The time of scores and values in fused form grows with the power {value} of the length."""
     return _power(model, scaling.FUSED)
@@ -40,6 +40,14 @@ def excess(model: ModelHandle) -> Estimate:
 def crossover(model: ModelHandle) -> Estimate:
     """Scores and values need as many operations as all matrices of the blocks at {value}."""
     return exact(round(operations.cost_of(model.facts).crossover), 1, "model")
+
+
+@finding(expect=above(1))
+def matrix(model: ModelHandle) -> Estimate:
+    """Written out for a full context, the scores of one layer take {value} times the memory of all
+    weights."""
+    size = scaling.shares(model.facts)["matrix_mib"].iloc[-1] * 2**20
+    return exact(size / model.facts.weight_bytes, 1, "layer")
 
 
 def _power(model: ModelHandle, part: str) -> Estimate:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,11 +18,14 @@ REPEATS, WARM_UP = 10, 3
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No garbage collection inside."""
+    """No garbage collection and no gradients inside."""
+    import torch
+
     enabled = gc.isenabled()
     gc.disable()
     try:
-        yield
+        with torch.inference_mode():
+            yield
     finally:
         if enabled:
             gc.enable()
@@ -34,9 +37,10 @@ def interleaved(
     repeats: int = REPEATS,
     warm_up: int = WARM_UP,
     clock: Callable[[], float] = time.perf_counter,
+    columns: Sequence[str] = ("task",),
 ) -> pd.DataFrame:
-    """Run all tasks in turn, ``warm_up + repeats`` times: columns ``task``, ``repeat`` (from 0),
-    ``seconds``; warm-up rounds are left out."""
+    """Run all tasks in turn, ``warm_up + repeats`` times: ``columns`` (the name of a task, or its
+    parts), ``repeat`` (from 0), ``seconds``; warm-up rounds are left out."""
     rows = []
     with quiet():
         for number in range(-warm_up, repeats):
@@ -46,7 +50,8 @@ def interleaved(
                 task()
                 synchronise()
                 rows.append((name, number, clock() - began))
-    table = pd.DataFrame(rows, columns=["task", "repeat", "seconds"])
+    flat = [(*(name if len(columns) > 1 else (name,)), *rest) for name, *rest in rows]
+    table = pd.DataFrame(flat, columns=[*columns, "repeat", "seconds"])
     return table[table["repeat"] >= 0].reset_index(drop=True)
 
 

@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 AS_WRITTEN, SHUFFLED, ELSEWHERE = "as written", "words in random order", "from another story"
 
 
-FAMILIES = {"T": "temperature", "k": "top-k", "p": "top-p", "beam": "beam search"}
-"""Of settings, by their first word; greedy and human are families by themselves."""
-
-
 def judge_of(model: ModelHandle) -> Any:
     """The second model: an embedded one that is not the subject."""
     from internals.models import open_model
@@ -92,15 +88,14 @@ def by_opening(judged: pd.DataFrame) -> pd.DataFrame:
 def compared(by_opening: pd.DataFrame) -> pd.DataFrame:
     """One row a setting: means over openings, of the judge's loss the median.
 
-    Columns: ``setting``, ``family``, those of `by_opening`, ``NAME_low`` and ``NAME_high`` for
+    Columns: ``setting``, those of `by_opening`, ``NAME_low`` and ``NAME_high`` for
     distinct_1 and judge_bits. One text with odd letters can cost the judge more than ten others;
     the median does not follow it.
     """
     rows = []
     for setting, part in by_opening.groupby("setting", sort=False):
-        name = str(setting)
-        row: dict[str, Any] = {"setting": name, "family": FAMILIES.get(name.split()[0], name)}
-        row |= part.drop(columns=["setting", "prompt"]).mean().to_dict()
+        row: dict[str, Any] = part.drop(columns=["setting", "prompt"]).mean().to_dict()
+        row["setting"] = setting
         for column, statistic in (("distinct_1", np.mean), ("judge_bits", np.median)):
             found = stats.bootstrap_ci(part[column], statistic, method="percentile")
             row |= {column: found.value, f"{column}_low": found.low, f"{column}_high": found.high}

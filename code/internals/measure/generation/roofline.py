@@ -43,8 +43,7 @@ def machine(model: ModelHandle) -> Machine:
     a, b = torch.randn(1024, 1024, **options), torch.randn(1024, 1024, **options)
     large = torch.randn(2**15, 1024, **options)  # larger than any cache of a processor
     tasks = {"product": lambda: a @ b, "read": lambda: a[:1] @ large.T}
-    with torch.inference_mode():
-        median = spread(interleaved(tasks), ["task"]).set_index("task")["median"]
+    median = spread(interleaved(tasks), ["task"]).set_index("task")["median"]
     return Machine(
         operations=float(2 * 1024**3 / median["product"]),
         bandwidth=float(large.nbytes / median["read"]),
@@ -85,8 +84,8 @@ def passes(model: ModelHandle) -> pd.DataFrame:
     """What the machine's two numbers foretell of passes, and what was measured (medians).
 
     Columns: ``what`` (prefill, decode), ``texts``, ``tokens`` (fed, of each text), ``gflop``,
-    ``mb``, ``arithmetic_ms``, ``reading_ms``, ``foretold_ms`` (their sum), ``measured_ms``,
-    ``per_second`` (tokens of all texts). A prefill is a pass without a cache, from whole texts.
+    ``mb``, ``arithmetic_ms``, ``reading_ms``, ``measured_ms``, ``per_second`` (tokens of all
+    texts). A prefill is a pass without a cache, from whole texts.
     """
     facts, peak = model.facts, machine(model)
     prefill = step_seconds(texts(model))
@@ -98,31 +97,42 @@ def passes(model: ModelHandle) -> pd.DataFrame:
     rows = []
     for what, n, fed, cached, median in timed:
         need = need_of(facts, peak, fed=fed, cached=cached, batch=n)
-        times = [1000 * t for t in (need.computing, need.reading, need.seconds, median)]
+        times = [1000 * t for t in (need.computing, need.reading, median)]
         counts = (need.operations / 1e9, need.bytes / 1e6)
         rows.append((what, n, fed, *counts, *times, n * fed / median))
     columns = ["what", "texts", "tokens", "gflop", "mb", "arithmetic_ms", "reading_ms"]
-    return pd.DataFrame(rows, columns=[*columns, "foretold_ms", "measured_ms", "per_second"])
+    return pd.DataFrame(rows, columns=[*columns, "measured_ms", "per_second"])
 
 
-def foretold(facts: ModelFacts, peak: Machine, new: int, prompt: int = PROMPT) -> float:
-    """Without over with a cache for a text of ``new`` tokens, if every pass took its need."""
-    at = range(prompt, prompt + new)
+def fixed_seconds(model: ModelHandle) -> pd.Series:
+    """What a step of one text with a cache takes beyond its need, in each repeat: the small
+    operations around the large products, which every pass has."""
+    table, cached = batches(model), min(CONTEXT, model.facts.context_length) - 1
+    need = need_of(model.facts, machine(model), fed=1, cached=cached)
+    return table.loc[table["batch"] == 1, "seconds"] - need.seconds
+
+
+def foretold(facts: ModelFacts, peak: Machine, new: int, fixed: float = 0.0) -> float:
+    """Without over with a cache for a text of ``new`` tokens, if every pass took its need and
+    ``fixed`` seconds."""
+    at = range(PROMPT, PROMPT + new)
     whole = sum(need_of(facts, peak, fed=n).seconds for n in at)
     steps = sum(need_of(facts, peak, fed=1, cached=n - 1).seconds for n in at[1:])
-    return whole / (need_of(facts, peak, fed=prompt).seconds + steps)
+    prefill = need_of(facts, peak, fed=PROMPT).seconds
+    return (whole + new * fixed) / (prefill + steps + new * fixed)
 
 
 def whole_texts(model: ModelHandle) -> pd.DataFrame:
     """Whole texts side by side: ``new``, ``rounds``, ``no_cache_s``, ``cache_s`` (medians),
     ``ratio``, ``low``, ``high`` (median and quartiles of the ratio), ``foretold`` (by the two
-    numbers of the machine), ``passes`` (ratio of token passes)."""
+    numbers of the machine and the fixed cost), ``passes`` (ratio of token passes)."""
     facts, peak = model.facts, machine(model)
+    fixed = max(0.0, float(fixed_seconds(model).median()))
     rows = []
     for new, own in speed_ups(texts(model)).groupby("new"):
         low, middle, high = own["ratio"].quantile([0.25, 0.5, 0.75])
         medians = [own[mode].median() for mode in ("no cache", "cache")]
-        ahead = foretold(facts, peak, int(new))
+        ahead = foretold(facts, peak, int(new), fixed)
         rows.append((new, len(own), *medians, middle, low, high, ahead, own["passes"].iloc[0]))
     columns = ["new", "rounds", "no_cache_s", "cache_s", "ratio", "low", "high"]
     return pd.DataFrame(rows, columns=[*columns, "foretold", "passes"])

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from internals.models import LoadedModel, ModelFacts, ModelHandle
 
 OPENINGS = inputs.PROMPTS / "openings.yaml"
-HEAD, NEW_TOKENS = 24, 32
+HEAD, NEW_TOKENS = 16, 32
 """Tokens of an opening, and of the text after it."""
 GREEDY = Sampler("greedy", greedy=True)
 SETTINGS = (
@@ -181,7 +181,7 @@ def beam_texts(
 
 
 @measurement
-def on_one_prompt(model: ModelHandle, openings: Path = OPENINGS, new: int = 40) -> pd.DataFrame:
+def on_one_prompt(model: ModelHandle, openings: Path = OPENINGS, new: int = 32) -> pd.DataFrame:
     """The first opening of the file continued by greedy decoding, top-k and top-p
 
     Columns: ``opening``, ``setting``, ``sample`` (from 1), ``text``.

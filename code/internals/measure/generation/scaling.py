@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 LENGTHS = (512, 1024, 2048, 4096)
 HEADS = 2
 """Heads whose scores and values are timed; the score matrices of all would not fit everywhere."""
-PLAIN, FUSED = "attention, plain", "attention, fused"
-LINEAR, QUADRATIC = "MLP (known: 1)", "n × n matrix times values (known: 2)"
+PLAIN, FUSED = "plain attention", "fused attention"
+LINEAR, QUADRATIC = "linear kernel (MLP)", "quadratic kernel"
 POWERS = {PLAIN: 2, FUSED: 2, LINEAR: 1, QUADRATIC: 2}
 """Power of the length in the counted operations."""
 
@@ -40,16 +40,12 @@ def times(model: ModelHandle, repeats: int = REPEATS) -> pd.DataFrame:
     Columns: ``part`` (a key of `POWERS`), ``length``, ``repeat``, ``seconds``. Attention is causal,
     on `HEADS` heads (or all, if there are fewer); the MLP is one layer's matrix products.
     """
-    import torch
-
     facts, device = model.facts, model.loaded().model.device
     tasks: dict[Any, Callable[[], Any]] = {}
     for n in LENGTHS:
         tasks |= {(part, n): task for part, task in kernels(facts, n, device).items()}
-    with torch.inference_mode():
-        table = interleaved(tasks, repeats=effort.units(facts, repeats, least=5), warm_up=1)
-    table[["part", "length"]] = table.pop("task").tolist()
-    return table.astype({"length": int})
+    count = effort.units(facts, repeats, least=5)
+    return interleaved(tasks, repeats=count, warm_up=1, columns=["part", "length"])
 
 
 def kernels(facts: ModelFacts, n: int, device: Any) -> dict[str, Callable[[], Tensor]]:

@@ -100,7 +100,7 @@ def timed_text(
     made: Timed = []
     fed, cache = ids, None
     synchronise()
-    with quiet(), torch.inference_mode():
+    with quiet():
         began = clock()
         for _ in range(new):
             out = network(fed, past_key_values=cache, use_cache=cached, logits_to_keep=1)

@@ -41,8 +41,6 @@ def costs(model: ModelHandle, repeats: int = REPEATS) -> pd.DataFrame:
     Packed caches are unpacked anew in every step. Columns: ``stored``, ``tokens`` (of the text),
     ``mib`` (of the tensors that are held, scales included), ``repeat``, ``seconds``.
     """
-    import torch
-
     loaded = model.loaded()
     tasks: dict[Any, Callable[[], Any]] = {}
     sizes: dict[Any, int] = {}
@@ -55,11 +53,9 @@ def costs(model: ModelHandle, repeats: int = REPEATS) -> pd.DataFrame:
     if not tasks:
         raise NotApplicable("No longer text is timed for this model.")
     count = effort.units(loaded.facts, repeats, least=3)
-    with torch.inference_mode():
-        table = interleaved(tasks, repeats=count, warm_up=1)
-    mib = [sizes[task] / 2**20 for task in table["task"]]
-    table[["stored", "tokens"]] = table.pop("task").tolist()
-    return table.assign(mib=mib).astype({"tokens": int})
+    table = interleaved(tasks, repeats=count, warm_up=1, columns=["stored", "tokens"])
+    places = zip(table["stored"], table["tokens"], strict=True)
+    return table.assign(mib=[sizes[place] / 2**20 for place in places])
 
 
 @measurement(timing=True)
@@ -68,15 +64,11 @@ def batches(model: ModelHandle, repeats: int = REPEATS) -> pd.DataFrame:
 
     Columns: ``batch``, ``repeat``, ``seconds`` (of a step of all texts).
     """
-    import torch
-
     loaded = model.loaded()
     n = min(CONTEXT, loaded.facts.context_length)
     tasks: dict[Any, Any] = {rows: cached_step(loaded, n, rows=rows)[0] for rows in BATCHES}
     count = effort.units(loaded.facts, repeats, least=5)
-    with torch.inference_mode():
-        table = interleaved(tasks, repeats=count, warm_up=1)
-    return table.rename(columns={"task": "batch"})
+    return interleaved(tasks, repeats=count, warm_up=1, columns=["batch"])
 
 
 def cached_step(
