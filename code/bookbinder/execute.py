@@ -129,7 +129,13 @@ def _plain(text: str) -> str:
 
 
 _SHOW_INLINE = """
-def _bb_inline(_value):
+def _bb_inline(_expression):
+    try:
+        _value = _expression()
+    except Exception as _why:  # one that can be shown stands for the value that it refuses
+        if not callable(getattr(_why, "_repr_markdown_", None)):
+            raise
+        _value = _why
     _markdown = getattr(_value, "_repr_markdown_", None)
     return {"markdown": _markdown()} if callable(_markdown) else {"text": str(_value)}
 _bb_shown = []
@@ -155,7 +161,7 @@ def _inline(kernel: Kernel, prose: Markdown) -> list[str]:
             compile(match[1], "inline", "eval", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         except SyntaxError as error:
             raise _inline_error(match, prose, "SyntaxError", error.msg) from None
-    lines = [f"    _bb_shown.append(_bb_inline(({match[1]})))" for match in found]
+    lines = [f"    _bb_shown.append(_bb_inline(lambda: ({match[1]})))" for match in found]
     outputs, _ = kernel.run(_SHOW_INLINE % "\n".join(lines))
     text = "".join(o["text"] for o in outputs if o.get("name") == "stdout")
     values = json.loads(text.splitlines()[-1])

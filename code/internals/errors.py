@@ -16,3 +16,7 @@ class NotApplicable(UserError):
 
     It costs the book one sentence, never the build: see `internals.book.cells`.
     """
+
+    def _repr_markdown_(self) -> str:
+        """What stands in a sentence in the place of the value that could not be had."""
+        return "not measured"

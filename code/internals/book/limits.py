@@ -20,7 +20,8 @@ PAGES_OF_FIVE, PAGES_IN_ALL = 46, 85
 WORDS_A_MINUTE, MINUTES = 230, 12
 HIDDEN_LINES = 250
 REPORT_LINES = 4_000
-PYTHON_LINES = 25_000
+PYTHON_LINES = 30_000
+"""The aim is 25,000; until it is reached, no more than there are."""
 
 
 def counts(root: Path | None = None, book: Path | None = None) -> pd.DataFrame:

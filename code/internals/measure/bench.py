@@ -36,9 +36,9 @@ def after_prompts(model: ModelHandle, prompts: Path = PROMPTS) -> pd.DataFrame:
 
     Columns: ``prompt``, ``top_prob``, ``top_ten`` (mass of ten tokens), ``log_sum_exp`` (nats),
     ``moved_by_division`` (total variation between temperature two and divided probabilities),
-    ``moved_by_blank`` (by a blank at its end), ``first_changes`` (at temperature 0.1 or 2), ``nucleus_mass`` (of the top-p set of 0.9),
-    ``same_order`` (temperature two before or after top-p keeps the same tokens), ``loss_gap``
-    (tokens of the text without a probability).
+    ``moved_by_blank`` (by a blank at its end), ``first_changes`` (at temperature 0.1 or 2),
+    ``nucleus_mass`` (of the top-p set of 0.9), ``same_order`` (temperature two before or after
+    top-p keeps as many tokens), ``loss_gap`` (tokens of the text without a probability).
     """
     loaded = model.loaded()
     rows = []
