@@ -29,7 +29,7 @@ def knowing(table: pd.DataFrame) -> Figure:
     )
     ax.set(xlabel="", ylabel="entropy (bits)")
     _legend_above(figure, ax, columns=3)
-    return style.finish(figure, height_in=2.5)
+    return style.finish(figure, height_in=2.3)
 
 
 def edit_costs(table: pd.DataFrame) -> Figure:
@@ -48,7 +48,7 @@ def edit_costs(table: pd.DataFrame) -> Figure:
     ax.axvline(0, color=style.ink().muted, lw=1)
     ax.set(xlabel="cost for each of the next tokens (bits)", ylabel="")
     ax.legend(title="", loc="lower right")
-    return style.finish(ax, height_in=2.3)
+    return style.finish(ax, height_in=2.0)
 
 
 def _kinds(edits: pd.Series) -> pd.Series:
@@ -93,7 +93,7 @@ def memory(curve: pd.DataFrame, shares: pd.DataFrame) -> Figure:
     right.legend(title="read", loc="center left", fontsize=8)
     for ax in (left, right):
         ax.axhline(0.1, color=style.ink().muted, ls=style.DASHES[1], lw=1)
-    return style.finish(figure, height_in=2.5)
+    return style.finish(figure, height_in=2.3)
 
 
 def _bars(ax: Any, table: pd.DataFrame, hue: str, value: str) -> None:
@@ -117,7 +117,7 @@ def agreement(table: pd.DataFrame) -> Figure:
     ax.axhline(0.5, color=style.ink().muted, ls=style.DASHES[1], lw=1)
     ax.set(xlabel="blocks passed", ylabel="share", ylim=(-0.03, 1.03))
     _legend_above(figure, ax)
-    return style.finish(figure, height_in=2.7)
+    return style.finish(figure, height_in=2.3)
 
 
 def _legend_above(figure: Figure, ax: Any, columns: int = 2) -> None:
@@ -155,4 +155,4 @@ def by_layer(table: pd.DataFrame) -> Figure:
     grid.set_axis_labels("blocks passed", "")
     grid.legend.remove()
     _legend_above(grid.figure, grid.axes.flat[0])
-    return style.finish(grid, height_in=2.5)
+    return style.finish(grid, height_in=2.3)

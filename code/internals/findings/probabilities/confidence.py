@@ -38,13 +38,6 @@ def fable_null(model: ModelHandle) -> Estimate:
     return exact(found.null, found.n, "positions")
 
 
-@finding(unit="share")
-def text_null(model: ModelHandle) -> Estimate:
-    """A perfectly calibrated model would show an error of {value} on the same text."""
-    found = calibration.of_text(model)
-    return exact(found.null, found.n, "positions")
-
-
 @finding(unit="share", expect=above(0.5))
 def text_auroc(model: ModelHandle) -> Estimate | None:
     """On held-out text a right prediction is more confident than a wrong one in {value} of the

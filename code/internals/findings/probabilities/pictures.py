@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from internals import stats
 from internals.errors import NotApplicable
 from internals.findings import Estimate, above, exact, finding
+from internals.measure.probabilities import surprisal
 from internals.measure.probabilities.positions import over_documents, positions
 from internals.models import ModelHandle
 
@@ -41,3 +44,14 @@ def few(model: ModelHandle) -> Estimate:
     """The fifth of the tokens that cost most carries {value} of the surprisal of a text."""
     cost = np.sort(-positions(model)["log_prob"].to_numpy())
     return exact(cost[-(len(cost) // 5) :].sum() / cost.sum(), len(cost), "positions")
+
+
+@finding(unit="bits", expect=above(0))
+def again(model: ModelHandle) -> Estimate:
+    """The second time a rare name costs {value} less than the first time."""
+    table = surprisal.paragraph(model)
+    sizes = table["text"].str.len()
+    per_letter = np.repeat((table["bits"] / sizes).to_numpy(), sizes)
+    names = re.finditer(f" {surprisal.RARE}", "".join(table["text"]))
+    first, second = (per_letter[m.start() : m.end()].sum() for m in names)
+    return exact(first - second, 1, "names")

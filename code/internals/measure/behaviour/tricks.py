@@ -43,14 +43,15 @@ SHOWN_TOKENS = 12
 def shown(model: ModelHandle, path: Path = TRICKS, seed: int = 0) -> pd.DataFrame:
     """Trick questions with the model's own answers
 
-    Columns: ``question``, ``note`` (what is right), ``greedy``, ``sampled`` (at
+    Columns: ``question``, ``note`` (what is right, the first sentence), ``greedy``, ``sampled`` (at
     temperature one), and for a tokenizer with a chat template ``as a chat`` (greedy).
     """
     loaded = model.loaded()
     tricks = inputs.tricks(path)
     heads = [prompt_ids(loaded.tokenizer, trick.text) for trick in tricks]
     bare = [trick.text.removeprefix("Question: ").removesuffix("\nAnswer:") for trick in tricks]
-    table = pd.DataFrame({"question": bare, "note": [trick.note for trick in tricks]})
+    notes = [re.split(r"(?<=\.) ", trick.note)[0] for trick in tricks]
+    table = pd.DataFrame({"question": bare, "note": notes})
     table["greedy"] = _written(loaded, heads, GREEDY)
     table["sampled"] = _written(loaded, heads, Sampler("plain"), seed)
     if getattr(loaded.tokenizer, "chat_template", None):

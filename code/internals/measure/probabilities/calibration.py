@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from internals import stats
 from internals.cache import measurement
-from internals.measure.probabilities.capitals import capitals
+from internals.measure.probabilities.capitals import FILE, capitals
 from internals.measure.probabilities.positions import positions
+from internals.measure.windows import HELD_OUT
 from internals.stats import calibration as measures
 
 if TYPE_CHECKING:
@@ -100,14 +101,14 @@ def _perfect(
     return errors, accuracies
 
 
-@measurement
+@measurement(files=[HELD_OUT])
 def of_text(model: ModelHandle) -> Calibration:
     """Calibration of the next token on held-out text"""
     table = positions(model).rename(columns={"top_prob": "confidence", "document": "cluster"})
     return calibrate(table, "documents", alike=False)
 
 
-@measurement
+@measurement(files=[FILE])
 def of_capitals(model: ModelHandle) -> Calibration:
     """Calibration of answers about capitals"""
     table = capitals(model).rename(columns={"country": "cluster"})

@@ -21,7 +21,7 @@ from internals.paths import DATA
 if TYPE_CHECKING:
     from internals.models import LoadedModel, ModelHandle
 
-_FILE = "data/facts/countries.csv"
+FILE = "data/facts/countries.csv"
 TEMPLATES = ("The capital of {} is", "The capital of {} is the city of", "Country: {}\nCapital:")
 NAMING = TEMPLATES[1]
 """The wording after which little but a name can follow."""
@@ -37,7 +37,7 @@ _NEW = 6
 """Tokens that are written for these."""
 
 
-@measurement(files=[_FILE])
+@measurement(files=[FILE])
 def capitals(model: ModelHandle) -> pd.DataFrame:
     """First choices for the capital of every country
 
@@ -63,7 +63,7 @@ def capitals(model: ModelHandle) -> pd.DataFrame:
 
 def countries(loaded: LoadedModel) -> list[tuple[str, str]]:
     """Countries and territories with their capitals, in the order of the file."""
-    with (DATA.parent / _FILE).open(encoding="utf-8", newline="") as file:
+    with (DATA.parent / FILE).open(encoding="utf-8", newline="") as file:
         rows = [(row["country"], row["capital"]) for row in csv.DictReader(file)]
     kept = [
         (country, capital)
@@ -89,7 +89,7 @@ def spellings(capital: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys([capital, bare, ALSO.get(capital, capital)]))
 
 
-@measurement(files=[_FILE])
+@measurement(files=[FILE])
 def by_name(model: ModelHandle, shown: int = SHOWN) -> pd.DataFrame:
     """Capitals by name: sure and wrong, unsure and right
 

@@ -13,10 +13,11 @@ from internals.measure.probabilities.temperature import check_length
 if TYPE_CHECKING:
     from internals.models import ModelHandle
 
+RARE = "Wilhelmina"
 PARAGRAPH = (
     "The capital of France is Paris. The capital of Australia is Canberra, although many people "
-    "would say Sydney. Yesterday my neighbour Wilhelmina baked a cake of concrete. When it was "
-    "ready, Wilhelmina cut it with a saw."
+    f"would say Sydney. Yesterday my neighbour {RARE} baked a cake of concrete. When it was "
+    f"ready, {RARE} cut it with a saw."
 )
 """Something known, something often confused, a rare name twice, and something absurd."""
 
