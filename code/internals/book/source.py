@@ -76,8 +76,9 @@ class Chapter:
 
     @property
     def words(self) -> int:
-        """Words of prose."""
-        return len(re.sub(r"[{}#:>|`*-]", " ", _INLINE.sub("value", self.prose)).split())
+        """Words of running text: no questions as asked, no rows of tables, no attributes."""
+        text = re.sub(r"(?m)^(:::|>|\|).*$", "", _INLINE.sub("value", self.prose))
+        return len(re.findall(r"\w+(?:['’-]\w+)*", re.sub(r"\{[^}]*\}", "", text)))
 
     @property
     def inline(self) -> list[tuple[int, str]]:
