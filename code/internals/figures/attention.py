@@ -40,7 +40,7 @@ def _heat(table: pd.DataFrame, panel: str, down: str, across: str) -> Any:
     """A heat map of ``value`` for each panel; cells below `BLANK` are left out."""
     import matplotlib.pyplot as plt
 
-    shades = [style.ink().panel, style.SKY, style.BLUE, "#002A52"]
+    shades = [style.ink().panel, style.BLUE, style.ink().text]
     options = {"vmin": 0, "vmax": 1, "cbar": False, "cmap": sns.blend_palette(shades, as_cmap=True)}
 
     def draw(data: pd.DataFrame, **_: Any) -> None:
