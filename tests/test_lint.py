@@ -132,7 +132,7 @@ def test_limits_are_told_when_they_are_exceeded(tmp_path):
         limits.exceeded(pd.DataFrame([row | {"words": 9000, "pages": 90, "hidden": 999}]), tmp_path)
     )
     assert len(told) == 6
-    assert "25,001 lines of Python" in " ".join(told)
+    assert f"{limits.PYTHON_LINES + 1:,} lines of Python" in " ".join(told)
 
 
 def test_counts_tell_hidden_from_visible_lines(tmp_path, monkeypatch):
