@@ -23,6 +23,8 @@ def ledger(model: Any) -> Table:
         rows = []
         for module in sections(chapter):
             section = module.__name__.rpartition(".")[2].replace("_", "-")
+            # The laboratory's themes are named as chapters are, whose labels are taken.
+            section = f"mistakes-{section}" if chapter == "laboratory" else section
             rows += [
                 _row(found[finding.id].record(), f"{page}#sec-{section}")
                 for finding in findings_of(module).values()
