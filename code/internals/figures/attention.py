@@ -48,7 +48,7 @@ def _heat(table: pd.DataFrame, panel: str, down: str, across: str) -> Any:
         sns.heatmap(cells, ax=plt.gca(), mask=cells < BLANK, **options).grid(visible=False)
         sns.despine(ax=plt.gca(), top=False, right=False)
 
-    grid = sns.FacetGrid(table, col=panel).map_dataframe(draw)
+    grid = sns.FacetGrid(table, col=panel).map_dataframe(draw).tick_params(left=False, bottom=False)
     return grid.set_axis_labels(across, down).set_titles("{col_name}", size=9, weight="normal")
 
 
