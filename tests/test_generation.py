@@ -425,11 +425,13 @@ def judged_with(greedy=-1.0, pure=1.0, cut=0.0, rep=0.3, distinct=0.5):
             ("greedy", greedy, rep, 0.9 - distinct),
             ("T 1", pure, 0.0, 0.9),
             ("p 0.8", cut, 0.0, 0.9),
+            ("p 0.95", cut + 0.5, 0.0, 0.9),
             (samples.BEAM, greedy, rep, 0.5),
         ):
             rows.append((setting, f"o{i}", few + noise, low + noise, 1 + bits + noise * bits))
     columns = ["setting", "prompt", "distinct_2", "rep_4", "judge_bits"]
-    return pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(distinct_1=table["distinct_2"])
 
 
 def judge_with(order):
@@ -510,7 +512,8 @@ WORLDS = [
     *(
         (finding, judged, "by_opening", (judged_with(), judged_with(**other)))
         for finding, other in (
-            (judged.greedy_loss, {"greedy": 1}),
+            (judged.narrow, {"distinct": -0.1}),
+            (judged.beyond, {"cut": -2}),
             (judged.pure_loss, {"pure": -1}),
             (judged.cut_loss, {"cut": 2}),
             (judged.repeats, {"rep": -0.1}),

@@ -45,7 +45,7 @@ def frontier(compared: pd.DataFrame) -> Figure:
 
     ``compared`` as `quality.compared`.
     """
-    ax = style.figure(height_in=2.7)[1]
+    ax = style.figure(height_in=2.6)[1]
     thin = {"color": style.GREY, "lw": 0.8, "zorder": 1}
     for row in compared.itertuples():
         ax.hlines(row.judge_bits, row.distinct_1_low, row.distinct_1_high, **thin)
@@ -64,4 +64,4 @@ def frontier(compared: pd.DataFrame) -> Figure:
     )
     ax.set(xlabel="different tokens in a text (share)", ylabel="bits per byte under the judge")
     sns.move_legend(ax, "center left", bbox_to_anchor=(1.01, 0.5), title="")
-    return style.finish(ax, height_in=2.7)
+    return style.finish(ax, height_in=2.6)

@@ -22,7 +22,7 @@ def step_times(steps: pd.DataFrame, costs: pd.DataFrame) -> Figure:
     lines[["median", "low", "high"]] *= 1000
     modes = costs["stored"].map({NOTHING: names["no cache"], FULL: names["cache"]})
     points = costs.assign(mode=modes, ms=1000 * costs["seconds"]).dropna(subset="mode")
-    ax = style.figure(height_in=2.5)[1]
+    ax = style.figure(height_in=2.3)[1]
     order = list(names.values())
     options: dict[str, Any] = {"hue": "mode", "hue_order": order, "style": "mode", "ax": ax}
     sns.lineplot(lines, x="length", y="median", errorbar=None, style_order=order, **options)
@@ -37,7 +37,7 @@ def step_times(steps: pd.DataFrame, costs: pd.DataFrame) -> Figure:
     style.plain_ticks(ax.xaxis)
     style.plain_ticks(ax.yaxis)
     sns.move_legend(ax, "upper left", title="")
-    return style.finish(ax, height_in=2.5)
+    return style.finish(ax, height_in=2.3)
 
 
 def part_times(times: pd.DataFrame, powers: pd.DataFrame) -> Figure:
@@ -50,7 +50,7 @@ def part_times(times: pd.DataFrame, powers: pd.DataFrame) -> Figure:
     times = times.assign(part=times["part"].map(names))
     data = times.groupby(["part", "length"], as_index=False, sort=False)["seconds"].median()
     data["ms"] = 1000 * data["seconds"]
-    ax = style.figure(height_in=2.6)[1]
+    ax = style.figure(height_in=2.4)[1]
     sns.lineplot(
         data, x="length", y="ms", hue="part", style="part", markers=True, errorbar=None, ax=ax
     )
@@ -60,4 +60,4 @@ def part_times(times: pd.DataFrame, powers: pd.DataFrame) -> Figure:
     ax.minorticks_off()
     style.plain_ticks(ax.yaxis)
     sns.move_legend(ax, "lower center", bbox_to_anchor=(0.45, 1.0), ncol=2, title="")
-    return style.finish(ax, height_in=2.6)
+    return style.finish(ax, height_in=2.4)

@@ -28,16 +28,29 @@ def beam_repeats(model: ModelHandle) -> Estimate:
     return _against(model, "rep_4", BEAM, HUMAN)
 
 
-@finding(unit="bits", expect=below(0))
-def greedy_loss(model: ModelHandle) -> Estimate:
-    """For the judge, greedy text differs from human text by {value} a byte."""
-    return _against(model, "judge_bits", "greedy", HUMAN)
+@finding(unit="points", expect=below(0))
+def narrow(model: ModelHandle) -> Estimate:
+    """The share of different tokens in greedy text differs from that in human text by {value}."""
+    return _against(model, "distinct_1", "greedy", HUMAN)
 
 
 @finding(unit="bits", expect=above(0))
 def pure_loss(model: ModelHandle) -> Estimate:
     """For the judge, text sampled without a rule differs from human text by {value} a byte."""
     return _against(model, "judge_bits", "T 1", HUMAN)
+
+
+@finding(unit="bits", expect=above(0))
+def beyond(model: ModelHandle) -> Estimate:
+    """For the judge, text under top-p of 0.95 differs from human text by {value} a byte."""
+    return _against(model, "judge_bits", "p 0.95", HUMAN)
+
+
+@finding(unit="points")
+def as_diverse(model: ModelHandle) -> Estimate:
+    """The share of different tokens under top-p of 0.95 differs from that in human text by
+    {value}."""
+    return _against(model, "distinct_1", "p 0.95", HUMAN)
 
 
 @finding(unit="bits", expect=above(0))

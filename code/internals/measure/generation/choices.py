@@ -33,7 +33,7 @@ def _batch(loaded: LoadedModel, texts: list[str]) -> Padded:
 
 
 @measurement
-def survivors(model: ModelHandle, openings: Path = OPENINGS, shown: int = 9) -> pd.DataFrame:
+def survivors(model: ModelHandle, openings: Path = OPENINGS, shown: int = 7) -> pd.DataFrame:
     """Which tokens each rule leaves after every opening
 
     Columns: ``prompt``, ``text``, ``rule`` (a key of `RULES`), ``place`` (1 is the likeliest, up to

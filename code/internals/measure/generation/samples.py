@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from internals.models import LoadedModel, ModelFacts, ModelHandle
 
 OPENINGS = inputs.PROMPTS / "openings.yaml"
-HEAD, NEW_TOKENS = 16, 32
+HEAD, NEW_TOKENS = 24, 32
 """Tokens of an opening, and of the text after it."""
 GREEDY = Sampler("greedy", greedy=True)
 SETTINGS = (
