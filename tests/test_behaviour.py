@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
+from internals import questions
 from internals.cache import Measurement
 from internals.errors import NotApplicable
 from internals.inputs import InputError
@@ -44,8 +45,10 @@ def tiny(tiny_folder):
 # --- every measurement on odd models ------------------------------------------------------------
 
 OF_THE_SUBJECT = (
+    tricks.shown,
     tricks.pairs,
     tricks.ambiguity,
+    tricks.knowing,
     artefacts.asked,
     artefacts.edits,
     artefacts.spelling,
@@ -127,13 +130,12 @@ def test_a_habit_moves_nothing_and_earns_no_pair():
     assert tricks.effects(tempted).tolist() == [3]
 
 
-def test_margins_are_log_odds_of_the_whole_continuation(fable):
+def test_margins_are_log_odds_of_the_whole_continuation(fable, monkeypatch):
     """Against a plain pass over prompt and answer."""
     loaded = fable.loaded()
+    pair = questions.trick_pairs()[0]
+    monkeypatch.setattr(questions, "trick_pairs", lambda _path: [pair])
     found = tricks.pairs.uncached(fable).iloc[0]
-    from internals import questions
-
-    pair = next(p for p in questions.trick_pairs() if p.id == found["id"])
 
     def log_prob(text, answer):
         head = prompt_ids(loaded.tokenizer, text)
@@ -148,6 +150,53 @@ def test_margins_are_log_odds_of_the_whole_continuation(fable):
         for _, trick in pair.paraphrases
     ]
     assert found["trick"] == pytest.approx(np.mean(margins), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("answer", "right", "declined"),
+    [
+        ("the rupee, of course", True, False),
+        ("Rupees are used", False, False),
+        ("Indian rupee", False, False),
+        ("not known to anybody", False, True),
+        ("a country that does not exist", False, True),
+        ("knowledge", False, False),
+    ],
+)
+def test_an_answer_is_right_by_its_first_word_and_declines_in_plain_words(answer, right, declined):
+    assert tricks._begins(answer, ("rupee",)) == right
+    assert bool(tricks.DECLINED.search(answer)) == declined
+
+
+def test_separation_is_the_mean_area_within_forms():
+    """Levels that differ between forms do not blur what is told apart within each."""
+    from internals import stats
+
+    rng = np.random.default_rng(0)
+    rows = [
+        (form, group, 10 * k + shift + rng.normal())
+        for k, form in enumerate("abcdef")
+        for group, shift in [("well known", 0)] * 8 + [("invented", 1)] * 12
+    ]
+    table = pd.DataFrame(rows, columns=["form", "group", "entropy_bits"])
+    areas = [
+        stats.auroc(part["entropy_bits"], part["group"] == "invented").value
+        for _, part in table.groupby("form")
+    ]
+    found = tricks.separation(table, "well known")
+    assert found.value == pytest.approx(np.mean(areas))
+    assert (found.n, found.unit) == (6, "forms")
+
+
+def test_what_is_written_ends_with_the_line_or_the_text(fable, monkeypatch):
+    loaded = fable.loaded()
+    end = loaded.tokenizer.eos_token_id
+    texts = ["one\ntwo", " three", ""]
+    made = [loaded.tokenizer(t, add_special_tokens=False)["input_ids"] for t in texts]
+    made[1] += [end, *made[0]]
+    monkeypatch.setattr(tricks, "generate", lambda *_a, **_k: SimpleNamespace(ids=made))
+    found = tricks._written(loaded, [[1]] * 3, tricks.GREEDY)
+    assert found == ["one", "three", "(nothing)"]
 
 
 # --- artefacts ----------------------------------------------------------------------------------
@@ -229,15 +278,18 @@ def test_the_beginning_of_a_sentence_ends_before_what_is_asked(
     assert memory._beginning(pattern, last, given_name) == beginning
 
 
-def test_recall_is_told_by_readings_in_all_passes(fable):
+def test_recall_is_told_by_readings_in_all_passes(fable, monkeypatch):
+    levels = training_record.LEVELS
+    rows = [(level, w, i < k) for k, level in enumerate(levels) for w in "ab" for i in range(10)]
+    raw = pd.DataFrame(rows, columns=["level", "wording", "correct"])
+    raw["wording"] = raw["wording"].map({"a": "trained", "b": "heldout"})
+    monkeypatch.setattr(capability, "recall", lambda _model: raw)
     table = memory.recall_by_statements(fable)
     passes = training_record.passes()
-    levels = [passes * level for level in training_record.LEVELS]
-    assert sorted(table["statements"].unique()) == levels
-    raw = capability.recall(fable)
-    often = raw[(raw["level"] == max(training_record.LEVELS)) & (raw["wording"] == "trained")]
-    row = table[(table["statements"] == levels[-1]) & (table["wording"] == "trained")]
-    assert row["value"].item() == pytest.approx(often["correct"].mean())
+    for wording in ("trained", "new"):
+        own = table[table["wording"] == wording]
+        assert own["statements"].tolist() == [passes * level for level in levels]
+        assert own["value"].tolist() == pytest.approx([k / 10 for k in range(len(levels))])
 
 
 def test_made_up_statements_are_those_that_training_did_not_make(fable, monkeypatch):
