@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from internals import stats
-from internals.findings import Estimate, above, below, finding
+from internals.findings import Estimate, above, finding
 from internals.measure.generation import choices, quality
 from internals.measure.generation.samples import BEAM, HUMAN
 from internals.models import ModelHandle
@@ -28,10 +28,10 @@ def beam_repeats(model: ModelHandle) -> Estimate:
     return _against(model, "rep_4", BEAM, HUMAN)
 
 
-@finding(unit="points", expect=below(0))
+@finding(unit="points", expect=above(0))
 def narrow(model: ModelHandle) -> Estimate:
-    """The share of different tokens in greedy text differs from that in human text by {value}."""
-    return _against(model, "distinct_1", "greedy", HUMAN)
+    """In greedy text the share of different tokens is {value} below that in human text."""
+    return _against(model, "distinct_1", HUMAN, "greedy")
 
 
 @finding(unit="bits", expect=above(0))
@@ -48,9 +48,8 @@ def beyond(model: ModelHandle) -> Estimate:
 
 @finding(unit="points")
 def as_diverse(model: ModelHandle) -> Estimate:
-    """The share of different tokens under top-p of 0.95 differs from that in human text by
-    {value}."""
-    return _against(model, "distinct_1", "p 0.95", HUMAN)
+    """Under top-p of 0.95 the share of different tokens is {value} below that in human text."""
+    return _against(model, "distinct_1", HUMAN, "p 0.95")
 
 
 @finding(unit="bits", expect=above(0))
