@@ -78,7 +78,8 @@ def entropy_curves(sweep: pd.DataFrame) -> Figure:
     for ax in grid.axes.flat:
         ax.minorticks_off()
     grid.set_titles("{col_name}")
-    grid.set_axis_labels("temperature", "entropy (bits)")
+    grid.set_axis_labels("temperature", "")
+    grid.figure.supylabel("entropy (bits)", fontsize=10, color=style.ink().muted)
     return style.finish(grid, height_in=2.2)
 
 

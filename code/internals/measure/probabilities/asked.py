@@ -17,8 +17,7 @@ from internals.measure.scoring import batches, logits_at, padded
 if TYPE_CHECKING:
     from internals.models import LoadedModel
 
-_BUDGET = 1024
-"""Tokens of questions that are run together."""
+_BUDGET = 1024  # tokens of questions that are run together
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,8 @@ LEFT_OUT = {
 }
 ALSO = {"Kyiv": "Kiev", "Ulan Bator": "Ulaanbaatar", "Malé": "Male", "Hagåtña": "Hagatna"}
 """Second spellings beside those without accents."""
-SHOWN = 3
-"""Countries in the tables by name."""
-_NEW = 6
-"""Tokens that are written for these."""
+SHOWN, _NEW = 3, 6
+"""Countries in each table by name, and tokens that are written for them."""
 
 
 @measurement(files=[FILE])

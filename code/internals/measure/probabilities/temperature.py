@@ -27,8 +27,7 @@ GRID = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
 ASKED = (0.1, 1.0, 2.0)
 """The temperatures that the assignment names."""
 NUCLEUS = 0.9
-_BUDGET = 1024
-"""Tokens of prompts that are run together."""
+_BUDGET = 1024  # tokens of prompts that are run together
 
 
 def next_logits(loaded: LoadedModel, text: str, start: tuple[int, ...] = ()) -> Tensor:
