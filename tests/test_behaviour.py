@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from internals import questions
+from internals import inputs, questions, stats
 from internals.cache import Measurement
 from internals.errors import NotApplicable
 from internals.inputs import InputError
@@ -27,8 +27,8 @@ from internals.measure.behaviour import (
     rules,
     tricks,
 )
-from internals.measure.behaviour.ridge import Ridge
 from internals.models import open_model
+from internals.stats.ridge import Ridge
 from internals.tokens import prompt_ids
 
 
@@ -95,7 +95,7 @@ def test_an_odd_model_gives_numbers_or_a_reason(odd_folder, name, monkeypatch):
 
 def test_the_interval_over_families_is_that_of_all_subsets():
     values = [1.0, 3.0, 2.0, 5.0, 8.0, 0.5, 4.0]
-    found = tricks.over_families(values, list("abcdefg"))
+    found = stats.over_groups(values, list("abcdefg"), unit="families")
     means = sorted(
         np.mean(subset) for size in range(1, 8) for subset in itertools.combinations(values, size)
     )
@@ -105,17 +105,19 @@ def test_the_interval_over_families_is_that_of_all_subsets():
 
 
 def test_pairs_of_one_family_count_once():
-    one = tricks.over_families([1.0, 0.0, 1.0, 0.0, 1.0, 0.0], list("abcdef"))
-    often = tricks.over_families([1.0] * 50 + [0.0, 1.0, 0.0, 1.0, 0.0], ["a"] * 50 + list("bcdef"))
+    one = stats.over_groups([1.0, 0.0, 1.0, 0.0, 1.0, 0.0], list("abcdef"), unit="families")
+    often = stats.over_groups(
+        [1.0] * 50 + [0.0, 1.0, 0.0, 1.0, 0.0], ["a"] * 50 + list("bcdef"), unit="families"
+    )
     assert one == often
-    assert tricks.over_families([1.0] * 40, ["a"] * 20 + ["b"] * 20).interval is None
+    assert stats.over_groups([1.0] * 40, ["a"] * 20 + ["b"] * 20, unit="families").interval is None
 
 
 def test_intervals_over_few_families_cover_their_centre():
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(300):
-        found = tricks.over_families(rng.normal(size=7), range(7))
+        found = stats.over_groups(rng.normal(size=7), range(7), unit="families")
         hits += found.low <= 0 <= found.high
     assert 0.91 < hits / 300 < 0.99
 
@@ -170,8 +172,6 @@ def test_an_answer_is_right_by_its_first_word_and_declines_in_plain_words(answer
 
 def test_separation_is_the_mean_area_within_forms():
     """Levels that differ between forms do not blur what is told apart within each."""
-    from internals import stats
-
     rng = np.random.default_rng(0)
     rows = [
         (form, group, 10 * k + shift + rng.normal())
@@ -376,7 +376,7 @@ def _blobs(seed=0, n=60, width=5, classes=3):
 @pytest.mark.parametrize("width", [5, 90])
 def test_the_probe_is_ridge_regression_with_the_best_penalty_left_out(width, monkeypatch):
     """Against refitting without each item in turn."""
-    from internals.measure.behaviour import ridge
+    from internals.stats import ridge
 
     penalties = np.array([0.01, 1.0, 100.0])
     monkeypatch.setattr(ridge, "PENALTIES", penalties)
@@ -470,9 +470,8 @@ def test_sentences_name_their_noun_and_verbs(tiny):
 
 @pytest.fixture(scope="module")
 def judged():
-    return representations.Judged(
-        representations.ratings(), representations.categories(), representations.senses()
-    )
+    files = representations.RATINGS, representations.CATEGORIES, representations.SENSES
+    return representations.Judged(*files)
 
 
 def test_the_rank_correlation_is_spearmans(judged):
@@ -517,10 +516,7 @@ def test_states_after_a_shared_prefix_are_those_of_the_whole_text(tiny_folder, f
         assert row == pytest.approx(expected, abs=2e-4)
 
 
-def test_surface_likeness():
-    likeness = representations.spelling_likeness(["cat", "cats", "dog"])
-    assert likeness[0, 1] > likeness[0, 2] == 0
-    assert likeness[0, 0] == 1
+def test_words_of_like_frequency_are_alike():
     frequency = representations.frequency_likeness(["the", "the", "zyzzyva"])
     assert frequency[0, 1] == 0 > frequency[0, 2]
 
@@ -538,11 +534,11 @@ def test_a_wrong_list_of_senses_is_answered_by_one_sentence(tmp_path, entry, mes
     path = tmp_path / "senses.yaml"
     path.write_text(yaml.safe_dump({"words": [{"id": "bank", **entry}]}), "utf-8")
     with pytest.raises(InputError, match=message):
-        representations.senses(path)
+        inputs.senses(path)
 
 
 def test_a_word_in_two_categories_is_refused(tmp_path):
     path = tmp_path / "categories.yaml"
     path.write_text('categories:\n  - {id: a, words: "x y"}\n  - {id: b, words: "y z"}\n', "utf-8")
-    with pytest.raises(InputError, match="'y' stands twice"):
-        representations.categories(path)
+    with pytest.raises(InputError, match="'b' needs two words or more, each once"):
+        inputs.categories(path)

@@ -51,24 +51,15 @@ def ambiguity(move):
 
 def knowing(gap, declined):
     rows = [
-        (f, group, name, 4 + shift + noise(1)[0], 0.5, 2.0, "x", group != "invented", declined)
+        (f, group, name, 4 + shift + noise(1)[0], 2.0, "x", group != "invented", declined)
         for f in "abcdef"
         for group, shift, n in (
             ("well known", 0, 8), ("little known", gap / 2, 4), ("invented", gap, 12),
         )
         for name in range(n)
     ]  # fmt: skip
-    names = [
-        "form",
-        "group",
-        "name",
-        "entropy_bits",
-        "top",
-        "tokens",
-        "answer",
-        "right",
-        "declined",
-    ]
+    names = ["form", "group", "name", "entropy_bits", "tokens"]
+    names += ["answer", "right", "declined"]
     return pd.DataFrame(rows, columns=names)
 
 
@@ -197,7 +188,7 @@ WORLDS = [
     (edits, "asked", lambda: capitals(True), lambda: capitals(False),
      {artefacts: ["blank", "typo", "split"]}),
     (edits, "edits", lambda: edited(0.5), lambda: edited(0.0),
-     {artefacts: ["halves", "letters", "look_alike", "milder"]}),
+     {artefacts: ["halves", "letters", "milder"]}),
     (edits, "spelling", lambda: spelling(0.3), lambda: spelling(0.0), {artefacts: ["spelling"]}),
     (rules, "copying", lambda: copying(10, 3), lambda: copying(0, 0),
      {understanding: ["copying"], objective: ["random_copy"]}),

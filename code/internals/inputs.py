@@ -17,6 +17,7 @@ __all__ = ["InputError", "fields"]
 
 PROMPTS = DATA / "prompts"
 QUESTIONS = DATA / "questions"
+WORDS = DATA / "words"
 
 
 @dataclass(frozen=True)
@@ -204,3 +205,37 @@ def _answers(path: Path, id: str, group: str, value: Any) -> dict[str, tuple[str
 
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(v and isinstance(v, str) for v in value)
+
+
+def categories(path: Path = WORDS / "categories.yaml") -> list[tuple[str, str]]:
+    """Everyday words, each with its category.
+
+    Raises:
+        InputError: as `fields`; also for a category of one word, or a word that comes twice.
+    """
+    found: list[tuple[str, str]] = []
+    for entry in fields(path, "categories", ("id", "words")):
+        words = entry["words"].split()
+        twice = {*words} & {word for word, _ in found}
+        if len({*words}) < max(2, len(words)) or twice:
+            raise fault(path, entry["id"], f"{entry['id']!r} needs two words or more, each once.")
+        found += [(word, entry["id"]) for word in words]
+    return found
+
+
+def senses(path: Path = WORDS / "senses.yaml") -> list[tuple[str, int, str]]:
+    """Words of two senses: word, number of the sense, and a sentence that ends with the word.
+
+    Raises:
+        InputError: as `fields`; also for a sense without two such sentences.
+    """
+    found = []
+    for entry in fields(path, "words", ("id",), others=("first", "second")):
+        word = entry["id"]
+        for sense, name in enumerate(("first", "second")):
+            texts = entry[name]
+            if not _are_texts(texts) or [text.endswith(f" {word}") for text in texts] != [True] * 2:
+                what = f"`{name}` of {word!r} must be two sentences that end with the word."
+                raise fault(path, word, what)
+            found += [(word, sense, text) for text in texts]
+    return found

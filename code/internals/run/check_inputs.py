@@ -28,7 +28,6 @@ _LISTS = {
         "id construction garden marked clear clear_marked shared critical spill",
     ),
     "questions/minimal_pairs.yaml": ("items", "id family right wrong other_right other_wrong"),
-    "words/categories.yaml": ("categories", "id words"),
 }
 """Keys and fields of the lists whose meaning is checked where they are measured."""
 
@@ -48,6 +47,8 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "questions/pairs.yaml": questions.trick_pairs,
     "questions/embedded.yaml": questions.trick_pairs,
     "questions/ambiguity.yaml": questions.ambiguous_words,
+    "words/categories.yaml": inputs.categories,
+    "words/senses.yaml": inputs.senses,
     "facts/templates.yaml": check_lists,
     "facts/world.yaml": check_lists,
     **{name: partial(_check_list, key=key, names=n) for name, (key, n) in _LISTS.items()},

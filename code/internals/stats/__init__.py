@@ -21,6 +21,7 @@ from internals.stats.significance import (
     benjamini_hochberg,
     sign_flip_test,
 )
+from internals.stats.subsets import over_groups
 
 __all__ = [
     "Estimate",
@@ -31,6 +32,7 @@ __all__ = [
     "correlation",
     "difference",
     "exact",
+    "over_groups",
     "paired_difference",
     "quartiles",
     "sign_flip_test",

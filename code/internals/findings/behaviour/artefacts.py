@@ -7,14 +7,14 @@ import pandas as pd
 from internals import stats
 from internals.findings import Estimate, above, finding
 from internals.measure.behaviour import artefacts as measured
+from internals.measure.behaviour import share
 from internals.models import ModelHandle, open_model
 
 
 def _right(model: ModelHandle, writing: str) -> Estimate:
     """Share of capitals that are the first choice."""
     table = measured.asked(model)
-    right = table.loc[table["writing"] == writing, "right"]
-    return stats.wilson(int(right.sum()), len(right), unit="capitals")
+    return share(table.loc[table["writing"] == writing, "right"], "capitals")
 
 
 def _drop(model: ModelHandle, writing: str) -> Estimate:
@@ -30,12 +30,6 @@ def usual(model: ModelHandle) -> Estimate:
     return _right(model, measured.USUAL)
 
 
-@finding(unit="share")
-def with_blank(model: ModelHandle) -> Estimate:
-    """With a blank at the end of the prompt, {value} of the capitals are the first choice."""
-    return _right(model, measured.BLANK)
-
-
 @finding(unit="points", expect=above(0))
 def blank(model: ModelHandle) -> Estimate:
     """A blank at the end of the prompt costs {value} of right capitals more than a blank
@@ -47,12 +41,6 @@ def blank(model: ModelHandle) -> Estimate:
 def typo(model: ModelHandle) -> Estimate:
     """A typing error in “capital” costs {value} of right capitals more than one in “The”."""
     return _drop(model, measured.TYPO)
-
-
-@finding(unit="share")
-def when_split(model: ModelHandle) -> Estimate:
-    """With “capital” cut into two other tokens, {value} of the capitals are the first choice."""
-    return _right(model, measured.SPLIT)
 
 
 @finding(unit="points", expect=above(0))
@@ -80,12 +68,6 @@ def halves(model: ModelHandle) -> Estimate:
 def letters(model: ModelHandle) -> Estimate:
     """Cut into single letters instead of two pieces, a word costs another {value} a token."""
     return _cost(model, measured.LETTERS, measured.HALVES)
-
-
-@finding(unit="bits", expect=above(0))
-def look_alike(model: ModelHandle) -> Estimate:
-    """A letter that looks the same but comes from another alphabet costs {value} a token."""
-    return _cost(model, measured.LOOK_ALIKE)
 
 
 @finding(unit="bits", expect=above(0))
@@ -129,8 +111,7 @@ def spelling(model: ModelHandle) -> Estimate:
 
 def _sums(cut: str) -> Estimate:
     table = measured.digits(open_model("fable-gpt2"))
-    right = table.loc[table["cut"] == cut, "right"]
-    return stats.wilson(int(right.sum()), len(right), unit="sums")
+    return share(table.loc[table["cut"] == cut, "right"], "sums")
 
 
 @finding(unit="share")
@@ -150,7 +131,7 @@ def writings(model: ModelHandle) -> pd.DataFrame:
     """One row a writing: ``writing``, ``tokens``, ``right``, ``low``, ``high``, ``p`` (median)."""
     rows = []
     for writing, part in measured.asked(model).groupby("writing", sort=False):
-        found = stats.wilson(int(part["right"].sum()), len(part), unit="capitals")
+        found = share(part["right"], "capitals")
         middle = float(part["p"].median())
         tokens = float(part["tokens"].mean())
         rows.append((writing, tokens, middle, found.value, found.low, found.high))

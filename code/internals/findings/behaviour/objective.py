@@ -6,9 +6,9 @@ import math
 
 from internals import stats
 from internals.findings import Estimate, above, below, exact, finding
-from internals.findings.behaviour.understanding import fable
-from internals.measure import capability, training_record
-from internals.measure.behaviour import memory, rules
+from internals.findings.behaviour.understanding import fable, recalled
+from internals.measure import training_record
+from internals.measure.behaviour import memory, rules, share
 from internals.models import ModelHandle
 
 
@@ -18,29 +18,15 @@ def _harder(model: ModelHandle, material: str) -> Estimate:
     return stats.paired_difference(wide[material], wide[rules.SENTENCE], unit="sequences")
 
 
-@finding(unit="bits")
-def sentence(model: ModelHandle) -> Estimate:
-    """The second copy of a sentence costs {value} a token."""
-    table = rules.copying(model)
-    own = table.loc[table["material"] == rules.SENTENCE, "second_bits"]
-    return stats.bootstrap_ci(own, unit="sequences")
-
-
 @finding(unit="bits", expect=above(0))
 def random_copy(model: ModelHandle) -> Estimate:
     """Copying random tokens costs {value} a token more than copying a sentence."""
     return _harder(model, rules.RANDOM)
 
 
-@finding(unit="bits")
-def shuffled_copy(model: ModelHandle) -> Estimate:
-    """Copying the shuffled tokens of a sentence costs {value} a token more than copying it."""
-    return _harder(model, rules.SHUFFLED)
-
-
 def _preferred(wrong: str) -> Estimate:
     table = memory.against_common(fable())
-    return stats.wilson(int((table[wrong] > 0).sum()), len(table), unit="facts")
+    return share(table[wrong] > 0, "facts")
 
 
 @finding(unit="share")
@@ -64,22 +50,16 @@ def frequency(model: ModelHandle) -> Estimate:
     return stats.paired_difference(*right, unit="facts")
 
 
-def _recalled(level: int) -> Estimate:
-    table = capability.recall(fable())
-    part = table[(table["level"] == level) & (table["wording"] == "trained")]
-    return stats.wilson(int(part["correct"].sum()), len(part), unit="facts")
-
-
 @finding(unit="share", expect=below(0.5))
 def once(model: ModelHandle) -> Estimate:
     """Facts that stand once in its training data are recalled by fable-gpt2 in {value}."""
-    return _recalled(1)
+    return recalled(1)
 
 
 @finding(unit="share")
 def never(model: ModelHandle) -> Estimate:
     """Facts that are not in its training data are guessed by fable-gpt2 in {value}."""
-    return _recalled(0)
+    return recalled(0)
 
 
 @finding(unit="share")
@@ -93,7 +73,7 @@ def once_share(model: ModelHandle) -> Estimate:
 def made_up(model: ModelHandle) -> Estimate:
     """Of the facts about them that fable-gpt2 states of its own accord, {value} are made up."""
     table = memory.free_statements(fable())
-    return stats.wilson(int((table["statements"] == 0).sum()), len(table), unit="statements")
+    return share(table["statements"] == 0, "statements")
 
 
 @finding(unit="tokens")

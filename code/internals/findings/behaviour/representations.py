@@ -62,12 +62,6 @@ def ratings_frequency(model: ModelHandle) -> Estimate:
     return _found(model, measured.RATED, measured.FREQUENCY)
 
 
-@finding()
-def ratings_spelling(model: ModelHandle) -> Estimate:
-    """Likeness in spelling goes with human ratings (rank correlation {value})."""
-    return _found(model, measured.RATED, measured.SPELLING)
-
-
 @finding(unit="share", expect=above(0.2))
 def groups(model: ModelHandle) -> Estimate:
     """The word with the nearest hidden state is of the same category in {value} of the cases."""

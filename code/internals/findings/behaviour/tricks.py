@@ -6,26 +6,13 @@ import pandas as pd
 
 from internals import stats
 from internals.findings import Estimate, above, below, finding
+from internals.measure.behaviour import share
 from internals.measure.behaviour import tricks as measured
 from internals.models import ModelHandle
 
 
 def _families(table: pd.DataFrame, values: pd.Series) -> Estimate:
-    return measured.over_families(values.astype(float), table["family"])
-
-
-@finding(unit="share")
-def control(model: ModelHandle) -> Estimate:
-    """After the control, the right continuation is preferred in {value} of the pairs."""
-    table = measured.pairs(model)
-    return _families(table, table["control"] > 0)
-
-
-@finding(unit="share")
-def trick(model: ModelHandle) -> Estimate:
-    """After the trick, the right continuation is preferred in {value} of the pairs."""
-    table = measured.pairs(model)
-    return _families(table, table["trick"] > 0)
+    return stats.over_groups(values.astype(float), table["family"], unit="families")
 
 
 def _part(model: ModelHandle, *, switches: bool) -> pd.DataFrame:
@@ -62,22 +49,6 @@ def context(model: ModelHandle) -> Estimate:
     return stats.paired_difference(table["first"], table["second"], unit="words")
 
 
-@finding(unit="share")
-def resolved(model: ModelHandle) -> Estimate:
-    """After both contexts the fitting continuation is preferred for {value} of the words."""
-    table = measured.ambiguity(model)
-    right = (table["first"] > 0) & (table["second"] < 0)
-    return stats.wilson(int(right.sum()), len(right), unit="words")
-
-
-@finding(unit="share")
-def right(model: ModelHandle) -> Estimate:
-    """Of questions about well-known things, greedy decoding answers {value} rightly."""
-    table = measured.knowing(model)
-    part = table.loc[table["group"] == "well known", "right"]
-    return stats.wilson(int(part.sum()), len(part), unit="questions")
-
-
 @finding(unit="share", expect=above(0.5))
 def surer(model: ModelHandle) -> Estimate:
     """The next token is less certain for an invented name than for a well-known one in {value} of
@@ -96,5 +67,4 @@ def surer_little(model: ModelHandle) -> Estimate:
 def declined(model: ModelHandle) -> Estimate:
     """Of the questions about invented names, the answer to {value} says that there is none."""
     table = measured.knowing(model)
-    part = table.loc[table["group"] == "invented", "declined"]
-    return stats.wilson(int(part.sum()), len(part), unit="questions")
+    return share(table.loc[table["group"] == "invented", "declined"], "questions")

@@ -7,8 +7,9 @@ import pandas as pd
 from internals import stats
 from internals.errors import NotApplicable
 from internals.findings import Estimate, above, below, finding
+from internals.measure import capability
 from internals.measure.behaviour import agreement as number
-from internals.measure.behaviour import memory, rules
+from internals.measure.behaviour import memory, rules, share
 from internals.models import ModelHandle, open_model
 
 
@@ -17,44 +18,44 @@ def fable() -> ModelHandle:
     return open_model("fable-gpt2")
 
 
-def _recalled(statements: int, wording: str) -> Estimate:
-    table = memory.recall_by_statements(fable())
-    row = table[(table["statements"] == statements) & (table["wording"] == wording)].iloc[0]
-    n = int(row["n"])
-    return stats.wilson(round(row["value"] * n), n, unit="facts")
+def recalled(level: int, wording: str = "trained") -> Estimate:
+    """Share of facts with ``level`` statements a pass that fable-gpt2 recalls."""
+    table = capability.recall(fable())
+    part = (table["level"] == level) & (table["wording"] == wording)
+    return share(table.loc[part, "correct"], "facts")
 
 
 @finding(unit="share", expect=below(0.5))
 def few(model: ModelHandle) -> Estimate:
     """Facts that fable-gpt2 read twelve times are recalled in {value} of the cases."""
-    return _recalled(12, "trained")
+    return recalled(4)
 
 
 @finding(unit="share", expect=above(0.5))
 def many(model: ModelHandle) -> Estimate:
     """Facts that fable-gpt2 read 768 times are recalled in {value} of the cases."""
-    return _recalled(768, "trained")
+    return recalled(256)
 
 
 @finding(unit="share", expect=below(0.5))
 def reworded(model: ModelHandle) -> Estimate:
     """In a wording that training did not use, the same facts are recalled in {value}."""
-    return _recalled(768, "new")
+    return recalled(256, "heldout")
 
 
 def reversal_shares() -> pd.DataFrame:
     """``stated``, ``asked``, ``value``, ``low``, ``high``, ``n`` of `memory.reversal`."""
     rows = []
     for keys, part in memory.reversal(fable()).groupby(["stated", "asked"], sort=False):
-        found = stats.wilson(int(part["correct"].sum()), len(part), unit="facts")
+        found = share(part["correct"], "facts")
         rows.append((*keys, found.value, found.low, found.high, found.n))
     return pd.DataFrame(rows, columns=["stated", "asked", "value", "low", "high", "n"])
 
 
 def _asked(stated: str, asked: str) -> Estimate:
     table = memory.reversal(fable())
-    part = table.loc[(table["stated"] == stated) & (table["asked"] == asked), "correct"]
-    return stats.wilson(int(part.sum()), len(part), unit="facts")
+    part = (table["stated"] == stated) & (table["asked"] == asked)
+    return share(table.loc[part, "correct"], "facts")
 
 
 @finding(unit="share")
@@ -83,13 +84,13 @@ def _sums(held_out: bool) -> pd.Series:
 @finding(unit="share")
 def sums_read(model: ModelHandle) -> Estimate:
     """Of sums in its training data, fable-gpt2 answers {value} rightly."""
-    return stats.wilson(int(_sums(False).sum()), len(_sums(False)), unit="sums")
+    return share(_sums(False), "sums")
 
 
 @finding(unit="share", expect=above(0.05))
 def sums_new(model: ModelHandle) -> Estimate:
     """Of sums held out of its training data, fable-gpt2 answers {value} rightly."""
-    return stats.wilson(int(_sums(True).sum()), len(_sums(True)), unit="sums")
+    return share(_sums(True), "sums")
 
 
 @finding(unit="points", expect=above(0))
@@ -106,13 +107,13 @@ def _small(model: ModelHandle, digits: int) -> pd.Series:
 @finding(unit="share")
 def one_digit(model: ModelHandle) -> Estimate:
     """Sums of numbers of one digit are right in {value}."""
-    return stats.wilson(int(_small(model, 1).sum()), len(_small(model, 1)), unit="sums")
+    return share(_small(model, 1), "sums")
 
 
 @finding(unit="share")
 def two_digits(model: ModelHandle) -> Estimate:
     """Sums of numbers of two digits are right in {value}."""
-    return stats.wilson(int(_small(model, 2).sum()), len(_small(model, 2)), unit="sums")
+    return share(_small(model, 2), "sums")
 
 
 @finding(unit="points", expect=above(0))
@@ -142,8 +143,7 @@ def copying_fable(model: ModelHandle) -> Estimate:
 
 def _nouns(table: pd.DataFrame, column: str) -> Estimate:
     """Share of nouns for which a column holds in all rows."""
-    every = table.groupby("noun")[column].all()
-    return stats.wilson(int(every.sum()), len(every), unit="nouns")
+    return share(table.groupby("noun")[column].all(), "nouns")
 
 
 def _verbs(model: ModelHandle) -> Estimate:

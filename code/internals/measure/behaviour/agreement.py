@@ -22,8 +22,8 @@ from internals import stats
 from internals.cache import measurement
 from internals.errors import NotApplicable
 from internals.measure.behaviour import finite
-from internals.measure.behaviour.ridge import Ridge
 from internals.measure.scoring import padded
+from internals.stats.ridge import Ridge
 from internals.tokens import prompt_ids, word_ids
 
 if TYPE_CHECKING:

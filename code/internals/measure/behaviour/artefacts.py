@@ -17,7 +17,7 @@ import pandas as pd
 from internals.cache import measurement
 from internals.errors import NotApplicable
 from internals.measure import effort
-from internals.measure.behaviour import finite
+from internals.measure.behaviour import finite, next_logits
 from internals.measure.behaviour.rules import added
 from internals.measure.windows import HELD_OUT, documents
 from internals.paths import DATA
@@ -53,7 +53,7 @@ def asked(model: ModelHandle, n: int = 36) -> pd.DataFrame:
     Columns: ``writing`` (of :data:`ASKED`), ``country``, ``tokens`` (of the prompt), ``p``
     (probability of the capital's first token), ``right`` (it is the first choice of all tokens).
     """
-    from internals.measure.scoring import batches, logits_at, padded
+    import torch
 
     loaded = model.loaded()
     facts = well_known(effort.units(loaded.facts, n, least=n))
@@ -66,16 +66,9 @@ def asked(model: ModelHandle, n: int = 36) -> pd.DataFrame:
             answers.append(_answer(loaded.tokenizer, answer, blank=writing != BLANK))
             rows.append((writing, country, len(heads[-1])))
     table = pd.DataFrame(rows, columns=["writing", "country", "tokens"])
-    if table["tokens"].max() > loaded.facts.context_length:
-        raise NotApplicable("the prompts do not fit into the context")
-    p, right = np.zeros(len(table)), np.zeros(len(table), bool)
-    for group in batches(table["tokens"].tolist(), 1024):
-        ids = padded([heads[i] for i in group], loaded.model.device)
-        ends = [len(heads[i]) - 1 for i in group]
-        shares = logits_at(loaded.model, ids, list(range(len(group))), ends).softmax(-1)
-        wanted = [answers[i] for i in group]
-        p[group] = shares[range(len(group)), wanted].cpu().numpy()
-        right[group] = shares.argmax(-1).cpu().numpy() == np.array(wanted)
+    shares = next_logits(loaded, heads).softmax(-1)
+    p = shares[range(len(heads)), answers].numpy()
+    right = (shares.argmax(-1) == torch.tensor(answers)).numpy()
     return table.assign(p=finite(p), right=right)
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from internals import inputs
 from internals.cache import measurement
-from internals.datafiles import fault, fields
 from internals.errors import NotApplicable
 from internals.measure.behaviour import finite
 from internals.paths import DATA
@@ -26,66 +26,19 @@ if TYPE_CHECKING:
     from internals.models import LoadedModel, ModelHandle
 
 Floats = NDArray[np.float64]
-RATINGS = DATA / "words" / "wordsim353.tsv"
-CATEGORIES = DATA / "words" / "categories.yaml"
-SENSES = DATA / "words" / "senses.yaml"
+RATINGS = inputs.WORDS / "wordsim353.tsv"
+CATEGORIES = inputs.WORDS / "categories.yaml"
+SENSES = inputs.WORDS / "senses.yaml"
 PREFIX = "They talked about the"
 """What stands before a word, so that it is not the first token of a text."""
 RATED, GROUPED, SENSED = "related words", "categories", "senses"
 GAIN, LATE, SENSE_GAIN = "related words, gain", "related words, late", "senses, gain"
 """Differences: to the static embedding, of the last layer to this one, to the static embedding."""
 MODEL, TWIN, STATIC = "model", "random twin", "static embedding"
-FREQUENCY, SPELLING = "frequency", "spelling"
+FREQUENCY = "frequency"
 SHARES = (0, 0.06, 0.13, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 """Of the blocks, after which the states are read."""
 RESAMPLES = 2000
-LEAST = 6
-"""Fewest words of two senses."""
-
-
-def categories(path: Path = CATEGORIES) -> pd.DataFrame:
-    """Everyday words: ``word``, ``category``.
-
-    Raises:
-        InputError: a category with fewer than two words, or a word that stands twice.
-    """
-    rows = []
-    for entry in fields(path, "categories", ("id", "words")):
-        own = entry["words"].split()
-        if len(own) < 2:
-            raise fault(path, entry["id"], f"the category {entry['id']!r} needs two words or more.")
-        rows += [(word, entry["id"]) for word in own]
-    table = pd.DataFrame(rows, columns=["word", "category"])
-    if twice := table.loc[table["word"].duplicated(), "word"].tolist():
-        raise fault(path, 1, f"the word {twice[0]!r} stands twice; keep one.")
-    return table
-
-
-def senses(path: Path = SENSES) -> pd.DataFrame:
-    """Sentences that end with a word of two senses: ``word``, ``sense`` (0, 1), ``text``.
-
-    Raises:
-        InputError: a sentence that does not end with its word, or too few words.
-    """
-    rows = []
-    for entry in fields(path, "words", ("id",), others=("first", "second")):
-        for sense, name in enumerate(("first", "second")):
-            texts = entry[name]
-            good = isinstance(texts, list) and len(texts) == 2
-            if not good or not all(str(t).endswith(f" {entry['id']}") for t in texts):
-                what = f"`{name}` of {entry['id']!r} must be two sentences that end with the word."
-                raise fault(path, entry["id"], what)
-            rows += [(entry["id"], sense, text) for text in texts]
-    table = pd.DataFrame(rows, columns=["word", "sense", "text"])
-    if table["word"].nunique() < LEAST:
-        raise fault(path, 1, f"there must be {LEAST} words of two senses or more.")
-    return table
-
-
-def ratings(path: Path = RATINGS) -> pd.DataFrame:
-    """Pairs of different words with the mean rating by people: ``word1``, ``word2``, ``rating``."""
-    table = pd.read_csv(path, sep="\t", keep_default_na=False)
-    return table[table["word1"] != table["word2"]].reset_index(drop=True)
 
 
 @measurement(files=["data/words/counts.csv"])
@@ -105,7 +58,7 @@ def by_layer(
     """
     loaded = model.loaded()
     tokenizer = loaded.tokenizer
-    judged = Judged(ratings(rated), categories(grouped), senses(sensed), seed)
+    judged = Judged(rated, grouped, sensed, seed)
     layers = sorted({round(loaded.facts.n_layers * share) for share in SHARES})
     tails = [word_ids(tokenizer, word) for word in judged.words]
     texts = [prompt_ids(tokenizer, text) for text in judged.senses["text"]]
@@ -120,12 +73,7 @@ def by_layer(
             own[LATE] = found[-1][RATED] - own[RATED]
             own[SENSE_GAIN] = own[SENSED] - static[SENSED]
             rows += [_row(task, source, layer, values) for task, values in own.items()]
-    for source, table in (
-        (FREQUENCY, frequency_likeness(judged.words)),
-        (SPELLING, spelling_likeness(judged.words)),
-    ):
-        rows += [_row(RATED, source, None, judged.rated(table))]
-        rows += [_row(GROUPED, source, None, judged.grouped(table))]
+    rows += [_row(RATED, FREQUENCY, None, judged.rated(frequency_likeness(judged.words)))]
     units = {
         **dict.fromkeys(
             (RATED, GAIN, LATE), len({*judged.ratings["word1"], *judged.ratings["word2"]})
@@ -157,14 +105,16 @@ class Judged:
     which are the same for everything that is compared.
     """
 
-    def __init__(
-        self, rated: pd.DataFrame, grouped: pd.DataFrame, sensed: pd.DataFrame, seed: int = 0
-    ) -> None:
-        self.ratings, self.categories, self.senses = rated, grouped, sensed
-        self.words = sorted({*rated["word1"], *rated["word2"], *grouped["word"]})
+    def __init__(self, rated: Path, grouped: Path, sensed: Path, seed: int = 0) -> None:
+        table = pd.read_csv(rated, sep="\t", keep_default_na=False)
+        self.ratings = table[table["word1"] != table["word2"]].reset_index(drop=True)
+        self.categories = pd.DataFrame(inputs.categories(grouped), columns=["word", "category"])
+        self.senses = pd.DataFrame(inputs.senses(sensed), columns=["word", "sense", "text"])
+        own = self.categories["word"]
+        self.words = sorted({*self.ratings["word1"], *self.ratings["word2"], *own})
         place = {word: i for i, word in enumerate(self.words)}
-        self._pairs = tuple(rated[c].map(place).to_numpy() for c in ("word1", "word2"))
-        self._grouped = grouped["word"].map(place).to_numpy()
+        self._pairs = tuple(self.ratings[c].map(place).to_numpy() for c in ("word1", "word2"))
+        self._grouped = own.map(place).to_numpy()
         rng = np.random.default_rng(seed)
         # A pair shares its words with others: words are drawn, and a pair counts as often as its
         # two words together (Owen 2007).
@@ -172,9 +122,9 @@ class Judged:
         drawn = _counts(len(used), rng)
         first, second = (np.searchsorted(used, index) for index in self._pairs)
         self._weights = drawn[:, first] * drawn[:, second]
-        self._labels, labels = pd.factorize(grouped["category"])
+        self._labels, labels = pd.factorize(self.categories["category"])
         self._by_label = _counts(len(labels), rng)
-        self._owner, words = pd.factorize(sensed["word"])
+        self._owner, words = pd.factorize(self.senses["word"])
         self._by_word = _counts(len(words), rng)
 
     def compare(self, words: Floats, sentences: Floats) -> dict[str, Floats]:
@@ -284,9 +234,3 @@ def frequency_likeness(words: list[str]) -> Floats:
     counts = dict(zip(table["word"], table["count"], strict=True))
     logs = np.log1p([float(counts.get(word.lower(), 0)) for word in words])
     return np.asarray(-np.abs(logs[:, None] - logs[None]))
-
-
-def spelling_likeness(words: list[str]) -> Floats:
-    """``(word, word)``: share of pairs of neighbouring letters that two words have in common."""
-    sets = [{f"#{w}#"[i : i + 2] for i in range(len(w) + 1)} for w in map(str.lower, words)]
-    return np.array([[len(a & b) / len(a | b) for b in sets] for a in sets])

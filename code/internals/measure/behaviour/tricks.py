@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from internals import inputs, questions, stats
 from internals.cache import measurement
@@ -23,7 +22,7 @@ from internals.errors import NotApplicable
 from internals.generation.generate import GREEDY, generate
 from internals.generation.sampling import Sampler
 from internals.measure import effort
-from internals.measure.behaviour import finite
+from internals.measure.behaviour import finite, next_logits
 from internals.tokens import prompt_ids, word_ids
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
 TRICKS = inputs.QUESTIONS / "tricks10.yaml"
 ANSWERABLE = inputs.QUESTIONS / "answerable.yaml"
-_MOST_LISTED = 14
-"""Families up to which all subsets are listed."""
 
 
 SHOWN_TOKENS = 12
@@ -94,30 +91,22 @@ def knowing(model: ModelHandle, path: Path = ANSWERABLE) -> pd.DataFrame:
     """Questions about things that exist, and about invented names
 
     Columns: ``form``, ``group`` (well known, little known, invented), ``name``, ``entropy_bits``
-    (of the next token), ``top`` (probability of the first choice), ``tokens`` (of the name),
+    (of the next token), ``tokens`` (of the name),
     ``answer`` (greedy), ``right`` (it begins with a right answer), ``declined`` (it says that it is
     unknown).
     """
-    from internals.measure.scoring import batches, logits_at, padded
-
     loaded = model.loaded()
     asked = inputs.answerable(path)
     heads = [prompt_ids(loaded.tokenizer, item.text) for item in asked]
     answers = _written(loaded, heads, GREEDY, n_new=6)
-    entropy, top = np.zeros(len(heads)), np.zeros(len(heads))
-    for group in batches([len(head) for head in heads], 1024):
-        ids = padded([heads[i] for i in group], loaded.model.device)
-        ends = [len(heads[i]) - 1 for i in group]
-        p = logits_at(loaded.model, ids, list(range(len(group))), ends).double().softmax(-1)
-        entropy[group] = (-(p * p.clamp(min=1e-300).log2()).sum(-1)).cpu().numpy()
-        top[group] = p.max(-1).values.cpu().numpy()
+    p = next_logits(loaded, heads).double().softmax(-1)
+    entropy = -(p * p.clamp(min=1e-300).log2()).sum(-1)
     return pd.DataFrame(
         {
             "form": [item.form for item in asked],
             "group": [item.group.replace("_", " ") for item in asked],
             "name": [item.name for item in asked],
-            "entropy_bits": finite(entropy),
-            "top": top,
+            "entropy_bits": finite(entropy.numpy()),
             "tokens": [float(len(word_ids(loaded.tokenizer, item.name))) for item in asked],
             "answer": answers,
             "right": [_begins(a, item.answers) for a, item in zip(answers, asked, strict=True)],
@@ -148,7 +137,7 @@ def separation(table: pd.DataFrame, group: str, score: str = "entropy_bits") -> 
         high, low = (part.loc[part["group"] == g, score].to_numpy() for g in ("invented", group))
         gaps = high[:, None] - low[None]
         areas[form] = float(((gaps > 0) + (gaps == 0) / 2).mean())
-    return over_families(list(areas.values()), list(areas), unit="forms")
+    return stats.over_groups(list(areas.values()), list(areas), unit="forms")
 
 
 @measurement
@@ -241,23 +230,3 @@ def both_right(table: pd.DataFrame) -> pd.Series:
     Where the trick changes the answer, no habit (always the usual word, always "Yes") earns this.
     """
     return (table["control"] > 0) & (table["trick"] > 0)
-
-
-def over_families(values: ArrayLike, families: ArrayLike, unit: str = "families") -> stats.Estimate:
-    """Mean over families of their means; only families vary, since pairs within one are alike.
-
-    The interval holds 95 % of the means of all subsets of families, which is exact for independent
-    families that scatter evenly about their centre (Hartigan 1969), also for as few as six; with
-    fewer there is none.
-    """
-    means = pd.Series(np.asarray(values, float)).groupby(np.asarray(families)).mean().to_numpy()
-    n, low, high = len(means), math.nan, math.nan
-    if n >= 6:
-        rng = np.random.default_rng(0)
-        listed = n <= _MOST_LISTED
-        every = itertools.product((0, 1), repeat=n) if listed else rng.integers(0, 2, (4095, n))
-        chosen = np.array([row for row in every if any(row)])
-        subsets = np.sort(chosen @ means / chosen.sum(1))
-        cut = math.floor(0.025 * (len(subsets) + 1))
-        low, high = float(subsets[cut - 1]), float(subsets[-cut])
-    return stats.Estimate(float(means.mean()), low, high, n, unit, f"means of subsets of {unit}")
