@@ -57,13 +57,11 @@ def export(model: Any, name: str, dataset: Path, log: pd.DataFrame, cost: dict[s
 def export_tables(dataset: Path) -> None:
     """Write what both models share to `data/training/` and `data/heldout/`."""
     from fable.audit import write_audit
-    from fable.ngrams import write_ngrams
 
     (DATA / "training").mkdir(parents=True, exist_ok=True)
     for name in SHARED:
         shutil.copy(dataset / name, DATA / "training" / name)
     write_audit(dataset, DATA / "training")
-    write_ngrams(dataset, DATA / "training")
     (DATA / "heldout").mkdir(parents=True, exist_ok=True)
     excerpt = held_out_excerpt(dataset)
     excerpt.to_json(
@@ -77,8 +75,7 @@ def held_out_excerpt(dataset: Path) -> pd.DataFrame:
     Columns: ``kind``, ``source`` (row of ``sources.csv`` or kind of generated text), ``licence``,
     ``text``.
     """
-    with (dataset / "heldout.jsonl").open(encoding="utf-8") as lines:
-        table = pd.DataFrame([json.loads(line) for line in lines])
+    table = pd.read_json(dataset / "heldout.jsonl", lines=True)
     sources = pd.read_csv(dataset / "sources.csv", dtype=str, keep_default_na=False)
     licences = dict(zip(sources["id"], sources["licence"], strict=True)) if len(sources) else {}
     rng = np.random.default_rng(12)

@@ -16,7 +16,6 @@ from internals.paths import DATA
 
 QUESTIONS = DATA / "questions"
 PAIRS = QUESTIONS / "pairs.yaml"
-EMBEDDED_PAIRS = QUESTIONS / "embedded.yaml"
 AMBIGUITY = QUESTIONS / "ambiguity.yaml"
 PARAPHRASES = 3
 """Fewest wordings of a pair."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from internals import inputs, questions
-from internals.datafiles import check_lists, check_table, fields
+from internals.datafiles import check_lists, check_table
 from internals.paths import DATA
 
 _TABLES = {
@@ -22,21 +22,6 @@ _TABLES = {
     "words/wordsim353.tsv": "word1 word2 rating#",
 }
 """Columns of the tables, for `check_table`."""
-_LISTS = {
-    "questions/garden_paths.yaml": (
-        "items",
-        "id construction garden marked clear clear_marked shared critical spill",
-    ),
-    "questions/minimal_pairs.yaml": ("items", "id family right wrong other_right other_wrong"),
-}
-"""Keys and fields of the lists whose meaning is checked where they are measured."""
-
-
-def _check_list(path: Path, key: str, names: str) -> None:
-    for _ in fields(path, key, tuple(names.split())):
-        pass
-
-
 READERS: dict[str, Callable[[Path], Any]] = {
     "prompts/samples.yaml": inputs.samples,
     "prompts/next_token.yaml": inputs.prompts,
@@ -45,13 +30,11 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "questions/tricks10.yaml": inputs.tricks,
     "questions/answerable.yaml": inputs.answerable,
     "questions/pairs.yaml": questions.trick_pairs,
-    "questions/embedded.yaml": questions.trick_pairs,
     "questions/ambiguity.yaml": questions.ambiguous_words,
     "words/categories.yaml": inputs.categories,
     "words/senses.yaml": inputs.senses,
     "facts/templates.yaml": check_lists,
     "facts/world.yaml": check_lists,
-    **{name: partial(_check_list, key=key, names=n) for name, (key, n) in _LISTS.items()},
     **{name: partial(check_table, columns=names) for name, names in _TABLES.items()},
 }
 """How each file is read and checked."""
