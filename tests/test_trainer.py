@@ -112,10 +112,10 @@ def test_the_snapshots_of_the_second_round_count_on(tmp_path):
     (tmp_path / "round-2/snapshots/000005-40").mkdir(parents=True)
     (tmp_path / "round-2/snapshots/000010-80.new").mkdir()
     found = probes.snapshots(tmp_path)
-    assert found[["round", "step", "tokens", "first_step"]].to_numpy().tolist() == [
-        [1, 2, 16, 0],
-        [1, 10, 80, 0],
-        [2, 15, 120, 10],
+    assert found[["round", "step", "tokens"]].to_numpy().tolist() == [
+        [1, 2, 16],
+        [1, 10, 80],
+        [2, 15, 120],
     ]
 
 
@@ -129,11 +129,6 @@ def test_the_second_round_starts_from_the_stored_weights_of_the_first(tmp_path):
     both = recipe.train_one("fable-gpt2", tmp_path, tmp_path / "b", (TINY, still), **sizes)
     for one, two in zip(first.parameters(), both.parameters(), strict=True):
         assert torch.equal(one.to(torch.bfloat16).float(), two)
-    log = pd.read_csv(tmp_path / "b" / "round-2" / probes.LOSSES)
-    assert (
-        log["loss_nats"].mean()
-        < pd.read_csv(tmp_path / "b" / "round-1" / probes.LOSSES)["loss_nats"].iloc[0]
-    )
 
 
 @pytest.mark.slow
@@ -150,17 +145,12 @@ def test_the_whole_path_runs_and_learns(tmp_path):
     assert net.config.n_layer == 2
 
 
-def test_calibration_error_by_hand():
-    """Two bins: confidence .95 with 1 of 2 right, .15 with 0 of 1 right."""
-    scores = [
-        probes.TokenScores(
-            log_prob=np.zeros(3),
-            rank=np.array([0, 3, 2]),
-            entropy=np.zeros(3),
-            top_prob=np.array([0.95, 0.95, 0.15]),
-        )
-    ]
-    assert probes.calibration_error(scores) == pytest.approx(2 / 3 * 0.45 + 1 / 3 * 0.15)
+def test_copying_is_seen_in_the_second_copy_alone():
+    """An untrained model gains nothing from a repetition, and its heads look everywhere alike."""
+    row = probes.induction(model().eval(), 50)
+    assert row["second_copy_bits"] == pytest.approx(row["first_copy_bits"], rel=0.1)
+    assert 0 < row["prefix_matching_max"] < 0.2
+    assert 0 < row["previous_token_max"] < 0.2
 
 
 def test_recall_finds_the_answer_that_the_model_prefers(tmp_path):

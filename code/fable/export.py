@@ -56,12 +56,12 @@ def export(model: Any, name: str, dataset: Path, log: pd.DataFrame, cost: dict[s
 
 def export_tables(dataset: Path) -> None:
     """Write what both models share to `data/training/` and `data/heldout/`."""
-    from fable.audit import write_audit
+    from fable.audit import generated_texts, sums
 
     (DATA / "training").mkdir(parents=True, exist_ok=True)
     for name in SHARED:
         shutil.copy(dataset / name, DATA / "training" / name)
-    write_audit(dataset, DATA / "training")
+    sums(generated_texts(dataset)).to_csv(DATA / "training" / "sums.csv", index=False)
     (DATA / "heldout").mkdir(parents=True, exist_ok=True)
     excerpt = held_out_excerpt(dataset)
     excerpt.to_json(

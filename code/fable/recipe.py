@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,28 +95,10 @@ def train_one(
             recipe,
             snapshot=_keep(folder),
             marks=log_spaced if number == 1 else even,
-            report=_logged(folder, report),
+            report=report,
             compiled=compiled,
         )
     return model.eval()
-
-
-def _logged(run: Path, report: Callable[[Progress], None] | None) -> Callable[[Progress], None]:
-    """Write the loss of every batch to ``run/losses.csv`` as well; lines survive a stop."""
-    from fable.probes import LOSSES
-
-    run.mkdir(parents=True, exist_ok=True)
-    file = run / LOSSES
-    if not file.exists():
-        file.write_text("step,loss_nats\n", "utf-8")
-
-    def log(p: Progress) -> None:
-        with file.open("a", encoding="utf-8") as lines:
-            lines.write(f"{p.step},{p.loss_nats:.5f}\n")
-        if report:
-            report(p)
-
-    return log
 
 
 def _keep(run: Path) -> Callable[[Any, int, int], None]:
@@ -205,10 +186,8 @@ def finish(name: str, dataset: Path, run: Path) -> Path:
     from internals.run.provenance import cpu_name
 
     began = time.monotonic()
-    with _bar(name) as report:
-        model = train_one(
-            name, dataset, run, compiled=shutil.which("c++") is not None, report=report
-        )
+    print(f"Training {name}.", flush=True)
+    model = train_one(name, dataset, run, compiled=shutil.which("c++") is not None, report=_told)
     hours = _spent(run, time.monotonic() - began)
     log = training_log(run, dataset)
     cost = {"tokens": int(log["tokens"].iloc[-1]), "hours": hours, "machine": cpu_name()}
@@ -226,25 +205,11 @@ def _spent(run: Path, seconds: float) -> float:
     return hours
 
 
-@contextmanager
-def _bar(name: str) -> Iterator[Callable[[Progress], None]]:
-    """A progress bar with loss and speed; plain lines where the output is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    console = Console()
-    text = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}")
-    with Bar(*text, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(name, total=1, state="")
-
-        def report(p: Progress) -> None:
-            state = f"loss {p.loss_nats:.2f} nats, {p.tokens_per_second:,.0f} tokens/s"
-            bar.update(task, total=p.steps, completed=p.step, state=state)
-            if not console.is_terminal and p.step % 50 == 0:
-                print(f"{name}: step {p.step} of {p.steps}, {state}", flush=True)
-
-        yield report
+def _told(p: Progress) -> None:
+    """A line every fifty steps."""
+    if p.step % 50 == 0:
+        speed = f"{p.tokens_per_second:,.0f} tokens/s"
+        print(f"step {p.step} of {p.steps}, loss {p.loss_nats:.2f} nats, {speed}", flush=True)
 
 
 SMOKE = Recipe(batch_tokens=1024, window=64, last_window=128)

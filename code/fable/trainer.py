@@ -1,14 +1,12 @@
 """Train a small causal language model on one stream of tokens, once through, in plain PyTorch.
 
-Order of the data, weights and probes follow from the seed; a run can be stopped at any time and
-goes on from its last checkpoint with the same result. Text is not read here, only tokens.
+Order of the data and weights follow from the seed; a run can be stopped at any time and goes on
+from its last checkpoint with the same result. Text is not read here, only tokens.
 """
 
 from __future__ import annotations
 
-import math
 import os
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -172,6 +170,9 @@ def fast_bfloat16(device: str) -> bool:
     return any(yes for name, yes in found.items() if "bf16" in name)
 
 
+SAVE_EVERY_S = 300.0
+
+
 @dataclass
 class Progress:
     """State of a run, told to the callback after every step."""
@@ -202,7 +203,6 @@ def train(
     snapshot: Callable[[Any, int, int], None] | None = None,
     marks: Callable[[int], set[int]] = log_spaced,
     report: Callable[[Progress], None] | None = None,
-    save_every_s: float = 300,
     stop_after: int | None = None,
     compiled: bool = False,
 ) -> int:
@@ -211,8 +211,7 @@ def train(
     Args:
         model: a causal language model; its weights are replaced if ``run`` holds a checkpoint.
         stream: ``(n_tokens,)`` token ids.
-        run: folder of the checkpoint, written every ``save_every_s`` seconds, on Ctrl-C and on
-            SIGTERM.
+        run: folder of the checkpoint, written every :data:`SAVE_EVERY_S` and at the end.
         recipe: sizes and learning rates.
         snapshot: called with model, step and tokens at the steps that ``marks`` names.
         marks: the steps of the snapshots, from the number of all steps.
@@ -233,26 +232,20 @@ def train(
     saved, first, began = time.monotonic(), done, time.monotonic()
     body = torch.compile(model.base_model, dynamic=False) if compiled else model.base_model
     model.train()
-    with _Stop() as stop:
-        while (
-            done < len(steps)
-            and not stop.asked
-            and (stop_after is None or done < first + stop_after)
-        ):
-            loss = _take(model, stream, steps, done, found, recipe, body)
-            done += 1
-            tokens = sum(len(s.starts) * s.window for s in steps[:done])
-            if report:
-                speed = (done - first) * recipe.batch_tokens / (time.monotonic() - began)
-                report(Progress(done, len(steps), tokens, loss, speed))
-            if snapshot and done in wanted:
-                snapshot(model, done, tokens)
-            if time.monotonic() - saved > save_every_s:
-                _save(run, model, found, recipe, len(stream), done)
-                saved = time.monotonic()
+    last = len(steps) if stop_after is None else min(first + stop_after, len(steps))
+    while done < last:
+        loss = _take(model, stream, steps, done, found, recipe, body)
+        done += 1
+        tokens = sum(len(s.starts) * s.window for s in steps[:done])
+        if report:
+            speed = (done - first) * recipe.batch_tokens / (time.monotonic() - began)
+            report(Progress(done, len(steps), tokens, loss, speed))
+        if snapshot and done in wanted:
+            snapshot(model, done, tokens)
+        if time.monotonic() - saved > SAVE_EVERY_S:
+            _save(run, model, found, recipe, len(stream), done)
+            saved = time.monotonic()
     _save(run, model, found, recipe, len(stream), done)
-    if stop.asked:
-        raise KeyboardInterrupt
     return sum(len(s.starts) * s.window for s in steps[:done])
 
 
@@ -282,29 +275,6 @@ def _take(
 
 def _offset(seed: int, step: int, room: int) -> int:
     return int(np.random.default_rng([seed, 11, step]).integers(0, room + 1)) if room > 0 else 0
-
-
-class _Stop:
-    """Turn Ctrl-C and SIGTERM into a request to stop after the step."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __enter__(self) -> _Stop:
-        self._before = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._before[number] = signal.signal(number, self._ask)
-            except ValueError:  # not in the main thread
-                break
-        return self
-
-    def _ask(self, *_: object) -> None:
-        self.asked = True
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 def _save(
@@ -342,8 +312,3 @@ def _restore(run: Path, model: Any, found: list[Any], recipe: Recipe, n_tokens: 
     for optimiser, saved in zip(found, state["optimisers"], strict=True):
         optimiser.load_state_dict(saved)
     return int(state["done"])
-
-
-def bits(nats: float) -> float:
-    """Nats to bits."""
-    return nats / math.log(2)
