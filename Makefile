@@ -86,8 +86,9 @@ serve: $(READY) ## show _book/ at http://localhost:8000 (PORT=…)
 	@$(PY) -m internals serve
 
 clean: ## remove the rendered book and intermediate files; keep measurements
-	@rm -rf _book .build .quarto _freeze
+	@rm -rf _book _book-llama _book-gpt2 .build .quarto _freeze
 	@rm -rf index.html index.typ index.pdf index_files site_libs report/*.html report/*.typ report/*_files
+	@rm -rf *.quarto_ipynb* report/*.quarto_ipynb* _quarto_internal_scss_error.scss .quarto-out-* ._book*
 
 clean-all: clean ## remove the measurements and the environment as well
 	@rm -rf .cache $(VENV)
