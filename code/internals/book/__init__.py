@@ -94,7 +94,7 @@ class Report:
 
     def percent(self, share: Any, digits: int | None = None) -> str:
         """A fraction as percent."""
-        return wording.percent(_python(share), digits=digits)
+        return self.number(share, "share", digits)
 
     def table(self, frame: pd.DataFrame, **options: Any) -> Table:
         """A DataFrame as a table for HTML, PDF and notebook (see `tables.table`)."""

@@ -48,43 +48,24 @@ def table(
     names: Mapping[str, str] | None = None,
     columns: Sequence[str] | None = None,
     code: Sequence[str] = (),
-    align: Mapping[str, str] | None = None,
-    max_rows: int | None = None,
 ) -> Table:
-    """Render ``frame`` (its index is left out).
+    """Render ``frame`` (its index is left out); numbers stand on the right.
 
-    ``formats``: per column a unit of `wording.number` ("share", "ms" …: values get it; "p" prints
-    bare p-values), a number of decimals, or a function to text. ``names``: headings; by default
-    ``entropy_bits`` becomes "Entropy (bits)". ``code``: columns set in monospace (tokens).
-    ``align``: "left", "right" or "center"; numbers go right by default. Rows beyond ``max_rows``
-    are counted in a last row.
+    ``formats``: per column a unit of `wording.number` ("share", "ms" …: values get it), a number of
+    decimals, or a function to text. ``names``: headings; by default ``entropy_bits`` becomes
+    "Entropy (bits)". ``code``: columns set in monospace (tokens).
+
+    Raises:
+        KeyError: ``formats``, ``names`` or ``code`` name a column that is not there.
     """
     shown = frame if columns is None else frame.loc[:, list(columns)]
-    _check_columns(shown, formats, names, align, dict.fromkeys(code))
-    rest = 0 if max_rows is None else max(len(shown) - max_rows, 0)
-    body = shown.iloc[:max_rows] if rest else shown
-    cells = [_column(body[name], (formats or {}).get(name), name in code) for name in shown.columns]
-    heads = [escape((names or {}).get(name, heading(str(name)))) for name in shown.columns]
-    sides = [(align or {}).get(str(name), _side(shown[name])) for name in shown.columns]
-    rows = [list(row) for row in zip(*cells, strict=True)]
-    if rest:
-        rows.append([f"… and {wording.count(rest)} more"] + [""] * (len(heads) - 1))
-    return Table(pipe_table(heads, rows, sides))
-
-
-_PAGE = 60
-"""Lines that a printed page holds."""
-
-
-def printout(text: str, title: str) -> Table:
-    """``text`` as it stands, in a box that unfolds if it is longer than a page."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    ticks = "`" * max(3, longest + 1)
-    block = f"{ticks} {{.text}}\n{text.rstrip()}\n{ticks}\n"
-    if text.count("\n") < _PAGE:
-        return Table(block)
-    box = f'::: {{.callout-note collapse="true" title="{title.replace(chr(34), chr(39))}"}}\n'
-    return Table(f"{box}\n{block}\n:::\n")
+    formats, names = formats or {}, names or {}
+    if unknown := {*formats, *names, *code} - set(shown.columns):
+        raise KeyError(f"no column {unknown.pop()!r} to format; there are {list(shown.columns)}")
+    cells = [_column(shown[name], formats.get(name), name in code) for name in shown.columns]
+    heads = [escape(names.get(name, heading(str(name)))) for name in shown.columns]
+    sides = [_side(shown[name]) for name in shown.columns]
+    return Table(pipe_table(heads, list(zip(*cells, strict=True)), sides))
 
 
 def pipe_table(heads: Sequence[str], rows: Sequence[Sequence[str]], sides: Sequence[str]) -> str:
@@ -106,9 +87,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _rule(width: int, side: str) -> str:
-    left = ":" if side in {"left", "center"} else "-"
-    right = ":" if side in {"right", "center"} else "-"
-    return left + "-" * (width - 2) + right
+    return ":" + "-" * (width - 1) if side == "left" else "-" * (width - 1) + ":"
 
 
 def heading(column: str) -> str:
@@ -177,15 +156,6 @@ def _breakable(text: str) -> str:
     return "".join(pieces)
 
 
-def _check_columns(frame: pd.DataFrame, *given: Mapping[str, Any] | None) -> None:
-    for mapping in given:
-        unknown = [name for name in mapping or {} if name not in frame.columns]
-        if unknown:
-            raise KeyError(
-                f"no column {unknown[0]!r} to format; the table has {list(frame.columns)}"
-            )
-
-
 def _side(column: pd.Series) -> str:
     numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
     return "right" if numeric else "left"
@@ -226,27 +196,15 @@ def _numbers(column: pd.Series, how: Format | None) -> list[str]:
     """Numbers of one column with the same number of decimals, so that they can be compared."""
     unit, digits = _unit_and_digits(how)
     values = [None if pd.isna(v) else float(v) for v in column]
-    if unit == "p":  # the head says that they are p-values
-        return [escape("–" if value is None else _bare_p(value)) for value in values]
     if digits is None:
         digits = _common_decimals([v * wording.scale_of(unit) for v in values if v is not None])
     texts = []
     for value in values:
         exact = value is not None and digits == 0 and value.is_integer() and not unit
-        text = (
-            "–"
-            if value is None
-            else wording.number(
-                int(value) if exact and value is not None else value, unit=unit, digits=digits
-            )
-        )
+        shown = int(value) if exact and value is not None else value
+        text = "–" if value is None else wording.number(shown, unit=unit, digits=digits)
         texts.append(escape(text))
     return texts
-
-
-def _bare_p(p: float) -> str:
-    """``0.012`` or ``0.900``, all with three decimals; smaller ones are never that exact."""
-    return "< 0.001" if p < 0.001 else wording.fixed(p, 3)
 
 
 def _common_decimals(values: Sequence[float]) -> int | None:

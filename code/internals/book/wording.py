@@ -1,4 +1,4 @@
-"""Numbers and direction words for prose: digits by the width of the interval, units, thousands.
+"""Numbers for prose: digits by the width of the interval, units, thousands.
 
 Text comes out, ready for a sentence; nothing here measures or stores.
 A number is never shown finer than its interval allows, and never as minus zero.
@@ -58,7 +58,7 @@ def number(
     """``x`` with its unit, for a sentence.
 
     Units: ``share`` prints a fraction as percent, ``points`` a difference of fractions as
-    percentage points, ``p`` a p-value; any other unit follows the number.
+    percentage points; any other unit follows the number.
     Digits: ``digits`` decimals if given, else what the interval justifies, else three
     significant digits; whole numbers (``int``) stay exact.
     """
@@ -66,8 +66,6 @@ def number(
         return MISSING
     if isinstance(x, bool):
         return "yes" if x else "no"
-    if unit == "p":
-        return p_value(float(x))
     scale = scale_of(unit)
     value = float(x) * scale
     if digits is None and interval is None and scale == 1 and float(x).is_integer():
@@ -85,8 +83,6 @@ def interval_text(
     interval: Interval | None,
     *,
     unit: str = "",
-    digits: int | None = None,
-    with_its_unit: bool = True,
     reference: float = 0.0,
 ) -> str:
     """``[low, high]`` with the digits that its own width justifies; the unit once, at the end.
@@ -99,18 +95,18 @@ def interval_text(
         return "–"
     low, high = interval
     scale = scale_of(unit)
-    decimals = _decimals(max(abs(low), abs(high)) * scale, interval, scale, digits)
+    decimals = _decimals(max(abs(low), abs(high)) * scale, interval, scale, None)
     inner = ", ".join(
         _bound(bound * scale, _apart(bound * scale, reference * scale, decimals))
         for bound in (low, high)
     )
-    return with_unit(f"[{inner}]", unit) if with_its_unit else f"[{inner}]"
+    return with_unit(f"[{inner}]", unit)
 
 
 def estimate(value: float, interval: Interval, *, unit: str = "", reference: float = 0.0) -> str:
     """Value and interval, the unit once: ``0.12 bits [0.01, 0.20]``."""
-    bounds = interval_text(interval, unit=unit, with_its_unit=False, reference=reference)
-    return f"{number(value, interval=interval, unit=unit)} {bounds}"
+    bounds = interval_text(interval, unit=unit, reference=reference)
+    return f"{number(value, interval=interval, unit=unit)} {bounds.partition(']')[0]}]"
 
 
 def count(n: float | int) -> str:
@@ -118,41 +114,6 @@ def count(n: float | int) -> str:
     if float(n) != int(n):
         raise ValueError(f"a count must be a whole number, but is {n}")
     return fixed(float(n), 0) if abs(n) < 2**53 else f"{int(n):,}".replace("-", MINUS)
-
-
-def percent(
-    share: float | None, *, interval: Interval | None = None, digits: int | None = None
-) -> str:
-    """A fraction (0.42) as percent (42%); below the last digit shown it reads "< 0.1%"."""
-    return number(share, interval=interval, unit="share", digits=digits)
-
-
-def p_value(p: float) -> str:
-    """``p = 0.012``; below 0.001 ``p < 0.001``, because smaller ones are never that exact."""
-    if not 0 <= p <= 1:
-        raise ValueError(f"a p-value lies between 0 and 1, but is {p}")
-    if p < 0.001:
-        return "p < 0.001"
-    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
-
-
-def direction(
-    value: float,
-    interval: Interval | None,
-    *,
-    more: str,
-    less: str,
-    same: str,
-    reference: float = 0.0,
-) -> str:
-    """The word that the measurement chooses; ``same`` when the interval includes no difference."""
-    if interval is None:
-        low = high = value
-    else:
-        low, high = interval
-    if low > reference:
-        return more
-    return less if high < reference else same
 
 
 def listing(items: Sequence[str]) -> str:
@@ -169,7 +130,7 @@ def scale_of(unit: str) -> float:
 
 def with_unit(text: str, unit: str) -> str:
     """Attach a unit: "%" touches the number, words follow after a space that does not break."""
-    if unit in {"", "p"}:
+    if not unit:
         return text
     if unit == "share":
         return f"{text}%"
