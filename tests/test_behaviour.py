@@ -76,7 +76,7 @@ ODDEST = (
 def test_an_odd_model_gives_numbers_or_a_reason(odd_folder, name, monkeypatch):
     monkeypatch.setattr(representations, "RESAMPLES", 20)
     monkeypatch.setattr(agreement, "CONTROLS", 2)
-    monkeypatch.setattr(agreement, "SHARES", (0, 0.5, 1))
+    monkeypatch.setattr(agreement, "SHARES", (0, 1))
     monkeypatch.setenv("REPORT_EFFORT", "0.3")
     handle = open_model(str(odd_folder(name)))
     for measure in OF_THE_SUBJECT:
@@ -155,19 +155,26 @@ def test_margins_are_log_odds_of_the_whole_continuation(fable, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("answer", "right", "declined"),
+    ("answer", "declined"),
     [
-        ("the rupee, of course", True, False),
-        ("Rupees are used", False, False),
-        ("Indian rupee", False, False),
-        ("not known to anybody", False, True),
-        ("a country that does not exist", False, True),
-        ("knowledge", False, False),
+        ("the rupee, of course", False),
+        ("not known to anybody", True),
+        ("a country that does not exist", True),
+        ("knowledge", False),
     ],
 )
-def test_an_answer_is_right_by_its_first_word_and_declines_in_plain_words(answer, right, declined):
-    assert tricks._begins(answer, ("rupee",)) == right
+def test_an_answer_declines_in_plain_words(answer, declined):
     assert bool(tricks.DECLINED.search(answer)) == declined
+
+
+def test_the_entropy_is_that_of_the_first_new_token(fable):
+    loaded = fable.loaded()
+    found = tricks.knowing.uncached(fable)
+    for row, item in list(enumerate(inputs.answerable()))[::29]:
+        with torch.inference_mode():
+            p = loaded.model(torch.tensor([prompt_ids(loaded.tokenizer, item.text)])).logits[0, -1]
+        entropy = torch.distributions.Categorical(logits=p).entropy() / math.log(2)
+        assert found.loc[row, "entropy_bits"] == pytest.approx(entropy.item(), abs=1e-3)
 
 
 def test_separation_is_the_mean_area_within_forms():
@@ -420,12 +427,10 @@ def test_a_probe_finds_a_planted_number_and_no_other(tiny):
     noise = rng.normal(size=(len(table), 12))
     planted = noise.copy()
     planted[:, 0] += 6 * table["plural"]
-    found = agreement.probe(planted, table, rng)
-    assert found["accuracy"] > 0.95
-    assert found["selectivity_low"] > 0
-    nothing = agreement.probe(noise, table, rng)
-    assert nothing["accuracy_low"] < 0.5 < nothing["accuracy_high"] + 0.1
-    assert nothing["selectivity_low"] < 0.05
+    assert agreement.probe(planted, table, rng).mean() > 0.95
+    assert agreement.selectivity(*agreement.fitted(planted, table, rng), rng).low > 0
+    assert agreement.probe(noise, table, rng).mean() == pytest.approx(0.5, abs=0.1)
+    assert agreement.selectivity(*agreement.fitted(noise, table, rng), rng).low < 0.05
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "opt", "llama", "gemma2", "phi"])
@@ -440,11 +445,10 @@ def test_a_state_that_is_moved_to_another_word_gives_the_other_sentence(tiny_fol
     first = both.part([True, False])
     step = states[agreement.NOUN][1:, 0] - states[agreement.NOUN][:1, 0]
     with agreement._added(model, 0, [1], step):
-        moved, _ = agreement.run(model, first, [0])
+        moved = agreement.log_odds(model, first)
     assert moved[0] == pytest.approx(odds[1], abs=1e-3)
     assert abs(odds[0] - odds[1]) > 1e-3
-    again, _ = agreement.run(model, first, [0])
-    assert again[0] == pytest.approx(odds[0], abs=1e-4)
+    assert agreement.log_odds(model, first)[0] == pytest.approx(odds[0], abs=1e-4)
 
 
 def test_class_differences_leave_out_the_noun_and_the_frame(tiny):

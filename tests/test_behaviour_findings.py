@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from internals import stats
 from internals.figures import behaviour as figures
 from internals.figures import style
-from internals.findings import findings_of, sections
+from internals.findings import Estimate, findings_of, sections
 from internals.findings.behaviour import (
     artefacts,
     objective,
@@ -46,21 +48,19 @@ def pairs(switch_bits, tempt_bits=2.0, families=8):
 
 def ambiguity(move):
     first = noise(12) + move / 2
-    return pd.DataFrame({"word": range(12), "alone": 0.0, "first": first, "second": -first})
+    return pd.DataFrame({"first": first, "second": -first})
 
 
 def knowing(gap, declined):
     rows = [
-        (f, group, name, 4 + shift + noise(1)[0], 2.0, "x", group != "invented", declined)
+        (f, group, 4 + shift + noise(1)[0], declined)
         for f in "abcdef"
         for group, shift, n in (
             ("well known", 0, 8), ("little known", gap / 2, 4), ("invented", gap, 12),
         )
-        for name in range(n)
+        for _ in range(n)
     ]  # fmt: skip
-    names = ["form", "group", "name", "entropy_bits", "tokens"]
-    names += ["answer", "right", "declined"]
-    return pd.DataFrame(rows, columns=names)
+    return pd.DataFrame(rows, columns=["form", "group", "entropy_bits", "declined"])
 
 
 def capitals(harm):
@@ -97,7 +97,7 @@ def copying(saved, harder):
     rows = [
         (r, material, 20.0, 20.0 - saved + (harder if material == rules.RANDOM else 0) + x)
         for r, x in enumerate(noise(12))
-        for material in (rules.SENTENCE, rules.SHUFFLED, rules.RANDOM)
+        for material in (rules.SENTENCE, rules.RANDOM)
     ]
     table = pd.DataFrame(rows, columns=["row", "material", "first_bits", "second_bits"])
     return table.assign(second_bits=table["second_bits"] + noise(len(table)))
@@ -109,14 +109,12 @@ def numbers(right, accuracy, gain, noun, last, random):
         [(n, p, a) for n in range(24) for p in (False, True) for a in (False, True)],
         columns=["noun", "plural", "attracted"],
     )
-    probe = pd.DataFrame({"layer": [0, 2, 4], "accuracy": accuracy, "control": 0.5})
-    probe = probe.assign(accuracy_low=accuracy - 0.05, accuracy_high=accuracy + 0.05)
-    probe = probe.assign(
-        selectivity=gain, selectivity_low=gain - 0.05, selectivity_high=gain + 0.05
-    )
+    probe = pd.DataFrame({"layer": [0, 2, 4], "accuracy": accuracy})
+    read, chosen = (Estimate(x, x - 0.05, x + 0.05, 24, "nouns", "") for x in (accuracy, gain))
+    control = stats.exact(0.5, 30, "random labelings")
     moved = pd.DataFrame(
         [
-            (layer, place, way, n, p, 1.0, flips)
+            (layer, place, way, n, flips)
             for layer in (0, 2, 3)
             for place, way, flips in (
                 (agreement.NOUN, agreement.MEANS, noun),
@@ -124,11 +122,11 @@ def numbers(right, accuracy, gain, noun, last, random):
                 (agreement.NOUN, agreement.RANDOM, random),
             )
             for n in range(12)
-            for p in (False, True)
         ],
-        columns=["layer", "place", "direction", "noun", "plural", "shift_bits", "flipped"],
+        columns=["layer", "place", "direction", "noun", "flipped"],
     )
-    return agreement.Agreement(table.assign(right=right), probe, moved, 4)
+    table = table.assign(right=right)
+    return agreement.Agreement(table, probe, read, control, chosen, moved, 4)
 
 
 def recalled(often, new, few):
@@ -251,7 +249,7 @@ def test_every_rule_has_a_planted_world():
 def test_nothing_is_moved_where_no_verb_agrees(monkeypatch):
     model = Model()
     found = numbers(False, 0.9, 0.3, True, False, False)
-    empty = agreement.Agreement(found.verbs, found.probe, found.moved.head(0), 4)
+    empty = replace(found, moved=found.moved.head(0))
     monkeypatch.setattr(agreement, "agreement", lambda *_: empty)
     assert understanding.moved_noun.measure(model).verdict == "not applicable"
     assert set(understanding.by_layer(model)["what"]) == {"read from the last word"}

@@ -103,27 +103,22 @@ def test_there_are_as_many_questions_without_an_answer_as_with_one_in_every_form
     assert (sizes["invented"] == sizes["well_known"] + sizes["little_known"]).all()
     assert sizes["invented"].sum() >= 60
     assert len(sizes) >= 6, "the form is the unit"
-    assert (table["answers"].map(len).eq(0) == table["group"].eq("invented")).all()
     assert table["text"].is_unique
 
 
-def test_answers_agree_with_the_tables_of_facts():
-    capitals = pd.read_csv(DATA / "facts" / "countries.csv", keep_default_na=False)
-    symbols = pd.read_csv(DATA / "facts" / "elements.csv", keep_default_na=False)
-    known = dict(zip(capitals["country"], capitals["capital"], strict=True))
-    known |= dict(zip(symbols["name"].str.lower(), symbols["symbol"], strict=True))
-    asked = [q for q in inputs.answerable() if q.form in {"capital", "symbol"}]
-    for question in asked:
-        name = question.name.removeprefix("the ")
-        if question.answers:
-            assert known[name] in question.answers
-        else:
-            assert name not in known
+def test_what_exists_stands_in_the_tables_of_facts_and_no_invention_does():
+    countries = pd.read_csv(DATA / "facts" / "countries.csv", keep_default_na=False)
+    elements = pd.read_csv(DATA / "facts" / "elements.csv", keep_default_na=False)
+    known = {*countries["country"], *elements["name"].str.lower()}
+    for question in inputs.answerable():
+        if question.form in {"capital", "symbol"}:
+            exists = question.name.removeprefix("the ") in known
+            assert exists == (question.group != inputs.INVENTED)
 
 
 def _form(**changes):
-    form = {"id": "capital", "text": "The capital of {} is", "well_known": {"France": ["Paris"]}}
-    form |= {"little_known": {"Bhutan": ["Thimphu"]}, "invented": ["Zorbania", "Melkaria"]}
+    form = {"id": "capital", "text": "The capital of {} is", "well_known": ["France"]}
+    form |= {"little_known": ["Bhutan"], "invented": ["Zorbania", "Melkaria"]}
     return form | changes
 
 
@@ -137,10 +132,8 @@ def _form(**changes):
         ({"invented": ["Zorbania", "France"]}, "each of them once"),
         ({"invented": {"Zorbania": ["Zor"]}}, "must hold a list of names"),
         ({"invented": [["Zorbania"], 3]}, "must hold a list of names"),
-        ({"well_known": ["France"]}, "must hold lines such as"),
-        ({"well_known": {"France": "Paris"}}, "must hold lines such as"),
-        ({"well_known": {"France": []}}, "must hold lines such as"),
-        ({"well_known": {33: ["Paris"]}}, "must hold lines such as"),
+        ({"well_known": {"France": "Paris"}}, "must hold a list of names"),
+        ({"well_known": [33]}, "must hold a list of names"),
         ({"little_known": None}, "needs `little_known:`"),
     ],
 )

@@ -160,8 +160,6 @@ class Knowable:
     """`well_known`, `little_known` or `invented`."""
     name: str
     text: str
-    answers: tuple[str, ...]
-    """First words of right answers; none where the name is invented."""
 
 
 def answerable(path: Path = QUESTIONS / "answerable.yaml") -> list[Knowable]:
@@ -177,30 +175,20 @@ def answerable(path: Path = QUESTIONS / "answerable.yaml") -> list[Knowable]:
         no_blank(path, id, text)
         if text.count("{}") != 1:
             raise fault(path, id, f"the text of {id!r} needs {{}} once, in the place of the name.")
-        named = {group: _answers(path, id, group, entry[group]) for group in (*REAL, INVENTED)}
-        real = [name for group in REAL for name in named[group]]
-        if not len(entry[INVENTED]) == len({*named[INVENTED]} - {*real}) == len({*real}):
+        for group in (*REAL, INVENTED):
+            if not _are_texts(entry[group]):
+                raise fault(path, id, f"`{group}` of {id!r} must hold a list of names.")
+        real = [name for group in REAL for name in entry[group]]
+        if not len(entry[INVENTED]) == len({*entry[INVENTED]} - {*real}) == len({*real}):
             raise fault(
                 path, id, f"{id!r} needs as many invented names as real ones, each of them once."
             )
         found += [
-            Knowable(id, group, name, text.replace("{}", name), answers)
-            for group, names in named.items()
-            for name, answers in names.items()
+            Knowable(id, group, name, text.replace("{}", name))
+            for group in (*REAL, INVENTED)
+            for name in entry[group]
         ]
     return found
-
-
-def _answers(path: Path, id: str, group: str, value: Any) -> dict[str, tuple[str, ...]]:
-    """Names with their answers; invented ones have none."""
-    if group == INVENTED:
-        good, how = _are_texts(value), "a list of names"
-    else:
-        good, how = isinstance(value, dict), "lines such as `France: [Paris]`"
-        good = good and _are_texts([*value]) and all(map(_are_texts, value.values()))
-    if not good:
-        raise fault(path, id, f"`{group}` of {id!r} must hold {how}.")
-    return {name: () if group == INVENTED else tuple(value[name]) for name in value}
 
 
 def _are_texts(value: Any) -> bool:

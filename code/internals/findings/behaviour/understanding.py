@@ -164,44 +164,29 @@ def verbs_fable(model: ModelHandle) -> Estimate:
     return _verbs(fable())
 
 
-def middle(depth: int) -> int:
-    """The layer about which something is claimed, so that none is picked for its result."""
-    return depth // 2
-
-
-def _probe(model: ModelHandle, value: str) -> Estimate:
-    found = number.agreement(model)
-    table = found.probe
-    row = table.loc[(table["layer"] - middle(found.depth)).abs().idxmin()]
-    n, how = len(number.NOUNS), "bootstrap over nouns"
-    if value == "control":
-        return stats.exact(row["control"], number.CONTROLS, "random labelings")
-    return Estimate(row[value], row[f"{value}_low"], row[f"{value}_high"], n, "nouns", how)
-
-
 @finding(unit="share", expect=above(0.5))
 def probe(model: ModelHandle) -> Estimate:
     """From the state of the last word in the middle layer, a linear probe reads the number of the
     first noun in {value} of the cases, for nouns on which it was not fitted."""
-    return _probe(model, "accuracy")
+    return number.agreement(model).accuracy
 
 
 @finding(unit="share", expect=above(0.5))
 def probe_fable(model: ModelHandle) -> Estimate:
     """For fable-gpt2, the same probe reads the number of the first noun in {value}."""
-    return _probe(fable(), "accuracy")
+    return number.agreement(fable()).accuracy
 
 
 @finding(unit="share")
 def control(model: ModelHandle) -> Estimate:
     """Fitted to random labels of the noun forms, the probe is right in {value} on average."""
-    return _probe(model, "control")
+    return number.agreement(model).control
 
 
 @finding(unit="points", expect=above(0))
 def selectivity(model: ModelHandle) -> Estimate:
     """In the middle layer the probe beats the same probe on random labels by {value}."""
-    return _probe(model, "selectivity")
+    return number.agreement(model).selectivity
 
 
 def _flipped(model: ModelHandle, place: str, direction: str = number.MEANS) -> Estimate:
@@ -210,8 +195,7 @@ def _flipped(model: ModelHandle, place: str, direction: str = number.MEANS) -> E
     table = found.moved
     if table.empty:
         raise NotApplicable("too few verbs agree before anything is moved")
-    layer = table.loc[(table["layer"] - middle(found.depth)).abs().idxmin(), "layer"]
-    part = table[(table["layer"] == layer) & (table["place"] == place)]
+    part = table[(table["layer"] == found.depth // 2) & (table["place"] == place)]
     return _nouns(part[part["direction"] == direction], "flipped")
 
 

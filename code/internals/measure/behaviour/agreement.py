@@ -22,7 +22,7 @@ from internals import stats
 from internals.cache import measurement
 from internals.errors import NotApplicable
 from internals.measure.behaviour import finite
-from internals.measure.scoring import padded
+from internals.measure.scoring import logits_at, padded
 from internals.stats.ridge import Ridge
 from internals.tokens import prompt_ids, word_ids
 
@@ -42,8 +42,8 @@ SECOND = (("cabinet", "cabinets"), ("house", "houses"), ("wall", "walls"))
 CONTROLS = 30
 """Random labelings of the nouns' forms."""
 FOLDS = 4
-SHARES = (0, 0.13, 0.25, 0.5, 0.75, 0.87, 0.93, 1)
-"""Of the blocks, after which the states are read."""
+SHARES = (0, 0.13, 0.25, 0.75, 0.87, 0.93, 1)
+"""Of the blocks, after which the states are read, beside the middle and the last but one."""
 MOVED_NOUNS, LEAST_NOUNS = 12, 6
 NOUN, LAST = "first noun", "last word"
 MEANS, RANDOM = "to the other number", "in a random direction"
@@ -84,13 +84,16 @@ class Agreement:
     verbs: pd.DataFrame
     """The table of `Sentences` with ``right`` (the verb agrees with the first noun)."""
     probe: pd.DataFrame
-    """By ``layer``: ``accuracy`` on nouns that the probe was not fitted on, ``selectivity``
-    (accuracy on fitted nouns in a new sentence minus the same with random labels), both with
-    ``_low`` and ``_high``, and ``control`` (accuracy with random labels)."""
+    """``layer``, ``accuracy`` on nouns that the probe was not fitted on."""
+    accuracy: stats.Estimate
+    """The same in the middle layer."""
+    control: stats.Estimate
+    """There, accuracy with random labels, on fitted nouns in a new sentence."""
+    selectivity: stats.Estimate
+    """There, accuracy with the true labels on fitted nouns in a new sentence minus `control`."""
     moved: pd.DataFrame
-    """``layer`` (whose input is moved), ``place``, ``direction``, ``noun``, ``plural``,
-    ``shift_bits`` (log-odds towards the other verb), ``flipped`` (the other verb is now
-    likelier); sentences whose verb was right before."""
+    """``layer`` (whose input is moved), ``place``, ``direction``, ``noun``, ``flipped`` (the other
+    verb is now likelier); sentences whose verb was right before."""
     depth: int
     """Number of blocks."""
 
@@ -101,19 +104,24 @@ def agreement(model: ModelHandle, seed: int = 0) -> Agreement:
     loaded = model.loaded()
     sentences = make(loaded)
     depth = loaded.facts.n_layers
-    layers = sorted({round(depth * share) for share in SHARES} | {depth - 1})
+    middle = depth // 2
+    layers = sorted({round(depth * share) for share in SHARES} | {middle, depth - 1})
     odds, states = run(loaded.model, sentences, layers)
     table = sentences.table
     verbs = table.assign(right=(odds > 0) == table["plural"])
     rng = np.random.default_rng([seed, 57])
-    probed = [
-        {"layer": layer, **probe(states[LAST][:, k], table, rng)}
-        for k, layer in enumerate(layers)
-        if k < states[LAST].shape[1]
-    ]
+    read = dict(zip(layers, np.moveaxis(states[LAST], 1, 0), strict=False))
+    hits = {layer: probe(one, table, rng) for layer, one in read.items()}
+    probed = pd.DataFrame({"layer": [*hits], "accuracy": [hit.mean() for hit in hits.values()]})
+    accuracy = stats.bootstrap_ci(
+        hits[middle], clusters=table["noun"], unit="nouns", method="percentile"
+    )
+    true, control = fitted(read[middle], table, rng)
+    labelled = stats.exact(control.mean(), CONTROLS, "random labelings")
     inner = [layer for layer in layers if layer < depth]
     moved = move(loaded.model, sentences, odds, states, inner, rng)
-    return Agreement(verbs, pd.DataFrame(probed), moved, depth)
+    chosen = selectivity(true, control, rng)
+    return Agreement(verbs, probed, accuracy, labelled, chosen, moved, depth)
 
 
 def make(loaded: LoadedModel) -> Sentences:
@@ -163,7 +171,8 @@ def run(
                 use_cache=False,
             )
         index = np.arange(len(part.rows))
-        odds.append(_odds(out.logits, part))
+        last = out.logits[index, part.columns(LAST)]
+        odds.append(_odds(last, part.verbs))
         for place, found in states.items():
             at = index, part.columns(place)
             kept = [out.hidden_states[k][at].float().cpu().numpy() for k in layers]
@@ -172,35 +181,32 @@ def run(
     return finite(np.concatenate(odds)), {p: finite(np.concatenate(s)) for p, s in states.items()}
 
 
-def _odds(logits: Any, sentences: Sentences) -> Floats:
-    last = logits[range(len(sentences.rows)), sentences.columns(LAST)].float()
-    singular, plural = sentences.verbs
-    return np.asarray((last[:, plural] - last[:, singular]).cpu().numpy() / math.log(2), float)
+def log_odds(network: Any, sentences: Sentences) -> Floats:
+    """``(row,)``: log-odds of "are" over "is" in bits, without the logits of other places."""
+    rows = list(range(len(sentences.rows)))
+    ids = padded(sentences.rows, network.device)
+    last = logits_at(network, ids, rows, sentences.columns(LAST))
+    return finite(_odds(last, sentences.verbs))
 
 
-def probe(states: Floats, table: pd.DataFrame, rng: np.random.Generator) -> dict[str, float]:
-    """Accuracy on new nouns and selectivity of a linear probe of states ``(row, width)``."""
+def _odds(logits: Any, verbs: tuple[int, int]) -> Floats:
+    """Of logits ``(row, vocab)``."""
+    singular, plural = (logits[:, verb].float().cpu().numpy() for verb in verbs)
+    return np.asarray((plural - singular) / math.log(2), float)
+
+
+def probe(states: Floats, table: pd.DataFrame, rng: np.random.Generator) -> Floats:
+    """``(row,)``: whether a linear probe of states ``(row, width)`` is right on new nouns."""
     plural, noun = table["plural"].to_numpy(int), table["noun"].to_numpy()
     fold = rng.permutation(len(NOUNS))[noun] % FOLDS
     new = np.zeros(len(table))
     for k in range(FOLDS):
         out = fold == k
         new[out] = Ridge(states[~out]).fit(plural[~out])(states[out]) == plural[out]
-    accuracy = stats.bootstrap_ci(new, clusters=noun, unit="nouns", method="percentile")
-    true, control = _fitted(states, table, rng)
-    chosen = selectivity(true, control, rng)
-    return {
-        "accuracy": accuracy.value,
-        "accuracy_low": accuracy.low,
-        "accuracy_high": accuracy.high,
-        "control": float(control.mean()),
-        "selectivity": chosen.value,
-        "selectivity_low": chosen.low,
-        "selectivity_high": chosen.high,
-    }
+    return new
 
 
-def _fitted(states: Floats, table: pd.DataFrame, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def fitted(states: Floats, table: pd.DataFrame, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Share right for every noun, ``(frame, noun)`` with true labels and ``(frame, labeling,
     noun)`` with random ones: fitted in two frames, tested in the third.
 
@@ -263,7 +269,7 @@ def move(
     keep = (table["frame"] == len(FRAMES) - 1) & table["attracted"] & (table["noun"] < MOVED_NOUNS)
     keep &= (odds > 0) == table["plural"]
     part, index = sentences.part(keep), np.flatnonzero(keep)
-    columns = ["noun", "plural", "layer", "place", "direction", "shift_bits", "flipped"]
+    columns = ["noun", "layer", "place", "direction", "flipped"]
     if part.table["noun"].nunique() < LEAST_NOUNS:
         return pd.DataFrame(columns=columns)
     sign = np.where(part.table["plural"], -1.0, 1.0)
@@ -276,16 +282,9 @@ def move(
                 ways[RANDOM] = _of_length(rng.normal(size=way.shape), way)
             for direction, added in ways.items():
                 with _added(network, layer, part.columns(place), added):
-                    after, _ = run(network, part, [0], len(index))
-                parts.append(
-                    part.table[["noun", "plural"]].assign(
-                        layer=layer,
-                        place=place,
-                        direction=direction,
-                        shift_bits=sign * (after - odds[index]),
-                        flipped=sign * after > 0,
-                    )
-                )
+                    flipped = sign * log_odds(network, part) > 0
+                found = {"layer": layer, "place": place, "direction": direction}
+                parts.append(part.table[["noun"]].assign(**found, flipped=flipped))
     return pd.concat(parts, ignore_index=True)[columns]
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from internals.cache import measurement
 from internals.errors import NotApplicable
 from internals.measure import effort
-from internals.measure.behaviour import finite, next_logits
+from internals.measure.behaviour import finite
 from internals.measure.behaviour.rules import added
 from internals.measure.windows import HELD_OUT, documents
 from internals.paths import DATA
@@ -53,7 +53,7 @@ def asked(model: ModelHandle, n: int = 36) -> pd.DataFrame:
     Columns: ``writing`` (of :data:`ASKED`), ``country``, ``tokens`` (of the prompt), ``p``
     (probability of the capital's first token), ``right`` (it is the first choice of all tokens).
     """
-    import torch
+    from internals.measure.scoring import batches, logits_at, padded
 
     loaded = model.loaded()
     facts = well_known(effort.units(loaded.facts, n, least=n))
@@ -65,11 +65,17 @@ def asked(model: ModelHandle, n: int = 36) -> pd.DataFrame:
             answer = capital.upper() if writing == CAPITALS else capital
             answers.append(_answer(loaded.tokenizer, answer, blank=writing != BLANK))
             rows.append((writing, country, len(heads[-1])))
-    table = pd.DataFrame(rows, columns=["writing", "country", "tokens"])
-    shares = next_logits(loaded, heads).softmax(-1)
-    p = shares[range(len(heads)), answers].numpy()
-    right = (shares.argmax(-1) == torch.tensor(answers)).numpy()
-    return table.assign(p=finite(p), right=right)
+    table = pd.DataFrame(rows, columns=["writing", "country", "tokens"]).assign(p=0.0, right=False)
+    if table["tokens"].max() > loaded.facts.context_length:
+        raise NotApplicable("the prompts do not fit into the context")
+    for group in batches(table["tokens"].tolist(), 1024):
+        ids = padded([heads[i] for i in group], loaded.model.device)
+        ends = [len(heads[i]) - 1 for i in group]
+        shares = logits_at(loaded.model, ids, list(range(len(group))), ends).softmax(-1).cpu()
+        wanted = [answers[i] for i in group]
+        table.loc[group, "p"] = finite(shares[range(len(group)), wanted].numpy())
+        table.loc[group, "right"] = shares.argmax(-1).numpy() == np.array(wanted)
+    return table
 
 
 def well_known(n: int) -> list[tuple[str, str]]:
@@ -251,7 +257,7 @@ def spelling(model: ModelHandle) -> pd.DataFrame:
             heads.append([*start, *ids, *spelled(tokenizer, ":")])
     if len(rows) < 15:
         raise NotApplicable("the vocabulary has too few of these words as one token")
-    steps = 2 * max(map(len, SPELLED.split()))
+    steps = max(len(spelled(tokenizer, f" {' '.join(row[0])}")) for row in rows)
     if max(map(len, heads)) + steps > loaded.facts.context_length:
         raise NotApplicable("a question does not fit into the context")
     made = generate(loaded.model, heads, steps).ids

@@ -22,7 +22,7 @@ from internals.tokens import prompt_ids
 if TYPE_CHECKING:
     from internals.models import LoadedModel, ModelHandle
 
-SENTENCE, SHUFFLED, RANDOM = "a sentence", "its tokens shuffled", "random tokens"
+SENTENCE, RANDOM = "a sentence", "random tokens"
 PERIOD = 24
 """Tokens of a copy."""
 SHOTS = "12 + 30 = 42\n5 + 4 = 9\n"
@@ -33,8 +33,8 @@ SHOTS = "12 + 30 = 42\n5 + 4 = 9\n"
 def copying(model: ModelHandle, n: int = 12, seed: int = 0) -> pd.DataFrame:
     """Loss on a text and on its repetition, for text that is more or less probable
 
-    Columns: ``row``, ``material`` (a sentence of a held-out story, the same tokens shuffled, random
-    tokens), ``first_bits``, ``second_bits`` (per token of the first and of the second copy).
+    Columns: ``row``, ``material`` (a sentence of a held-out story, random tokens), ``first_bits``,
+    ``second_bits`` (per token of the first and of the second copy).
     """
     from internals.measure.scoring import first_choices
 
@@ -52,7 +52,6 @@ def copying(model: ModelHandle, n: int = 12, seed: int = 0) -> pd.DataFrame:
     size = loaded.facts.vocab_size_tokenizer
     material = {
         SENTENCE: sentences,
-        SHUFFLED: [rng.permutation(ids).tolist() for ids in sentences],
         RANDOM: rng.integers(0, size, (len(sentences), period)).tolist(),
     }
     rows = []

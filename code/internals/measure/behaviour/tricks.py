@@ -11,7 +11,7 @@ import itertools
 import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,10 +19,10 @@ import pandas as pd
 from internals import inputs, questions, stats
 from internals.cache import measurement
 from internals.errors import NotApplicable
-from internals.generation.generate import GREEDY, generate
+from internals.generation.generate import GREEDY, Strategy, generate
 from internals.generation.sampling import Sampler
 from internals.measure import effort
-from internals.measure.behaviour import finite, next_logits
+from internals.measure.behaviour import finite
 from internals.tokens import prompt_ids, word_ids
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def shown(model: ModelHandle, path: Path = TRICKS, seed: int = 0) -> pd.DataFram
 def _written(
     loaded: LoadedModel,
     heads: list[list[int]],
-    sampler: Sampler,
+    sampler: Strategy,
     seed: int = 0,
     n_new: int = SHOWN_TOKENS,
 ) -> list[str]:
@@ -90,26 +90,21 @@ def _written(
 def knowing(model: ModelHandle, path: Path = ANSWERABLE) -> pd.DataFrame:
     """Questions about things that exist, and about invented names
 
-    Columns: ``form``, ``group`` (well known, little known, invented), ``name``, ``entropy_bits``
-    (of the next token), ``tokens`` (of the name),
-    ``answer`` (greedy), ``right`` (it begins with a right answer), ``declined`` (it says that it is
-    unknown).
+    Columns: ``form``, ``group`` (well known, little known, invented), ``entropy_bits`` (of the next
+    token), ``declined`` (the greedy answer says that it is unknown).
     """
     loaded = model.loaded()
     asked = inputs.answerable(path)
     heads = [prompt_ids(loaded.tokenizer, item.text) for item in asked]
-    answers = _written(loaded, heads, GREEDY, n_new=6)
-    p = next_logits(loaded, heads).double().softmax(-1)
+    greedy = _Watched()
+    answers = _written(loaded, heads, greedy, n_new=6)
+    p = greedy.first.double().softmax(-1)
     entropy = -(p * p.clamp(min=1e-300).log2()).sum(-1)
     return pd.DataFrame(
         {
             "form": [item.form for item in asked],
             "group": [item.group.replace("_", " ") for item in asked],
-            "name": [item.name for item in asked],
-            "entropy_bits": finite(entropy.numpy()),
-            "tokens": [float(len(word_ids(loaded.tokenizer, item.name))) for item in asked],
-            "answer": answers,
-            "right": [_begins(a, item.answers) for a, item in zip(answers, asked, strict=True)],
+            "entropy_bits": finite(entropy.cpu().numpy()),
             "declined": [bool(DECLINED.search(answer)) for answer in answers],
         }
     )
@@ -123,10 +118,15 @@ DECLINED = re.compile(
 """Words by which an answer owns that there is none."""
 
 
-def _begins(answer: str, right: tuple[str, ...]) -> bool:
-    """Whether an answer begins with one of some words, with or without an article."""
-    said = re.sub(r"^(the|a|an)\s+", "", answer.casefold())
-    return any(re.match(rf"{re.escape(word.casefold())}\b", said) for word in right)
+class _Watched:
+    """Greedy; keeps the logits ``(batch, vocab)`` of the first step."""
+
+    first: Any = None
+
+    def choose(self, logits: Any, _generator: Any) -> Any:
+        """``(batch, vocab) -> (batch,)``"""
+        self.first = logits if self.first is None else self.first
+        return logits.argmax(-1)
 
 
 def separation(table: pd.DataFrame, group: str, score: str = "entropy_bits") -> stats.Estimate:
@@ -144,7 +144,7 @@ def separation(table: pd.DataFrame, group: str, score: str = "entropy_bits") -> 
 def pairs(model: ModelHandle, path: Path = questions.PAIRS) -> pd.DataFrame:
     """Trick questions and their controls
 
-    One row a pair, means over its wordings (the first two, of a large model): ``id``, ``family``,
+    One row a pair, means over its wordings (the first one, of a large model): ``id``, ``family``,
     ``switches`` (the trick changes which continuation is right; else it only tempts), ``control``
     and ``trick`` (log-odds in bits of the right against the wrong continuation).
     """
@@ -152,7 +152,7 @@ def pairs(model: ModelHandle, path: Path = questions.PAIRS) -> pd.DataFrame:
 
     loaded = model.loaded()
     tokenizer = loaded.tokenizer
-    wordings = effort.units(loaded.facts, questions.PARAPHRASES, least=2)
+    wordings = effort.units(loaded.facts, questions.PARAPHRASES)
     rows, asked = [], []
     for pair in questions.trick_pairs(path):
         right, trap = word_ids(tokenizer, pair.trick_right), word_ids(tokenizer, pair.trap)
@@ -173,28 +173,26 @@ def pairs(model: ModelHandle, path: Path = questions.PAIRS) -> pd.DataFrame:
 
 @measurement
 def ambiguity(model: ModelHandle, path: Path = questions.AMBIGUITY) -> pd.DataFrame:
-    """Words with two readings, alone and after a context that decides
+    """Words with two readings, after a context of each
 
-    Columns: ``word``, ``alone``, ``first``, ``second``: log-odds in bits of the continuation of the
-    first reading against that of the second, without a context and after that of each reading.
+    Columns: ``first``, ``second``: log-odds in bits of the continuation of the first reading
+    against that of the second, after a context of the first and of the second.
     """
     from internals.measure.answers import answer_scores
 
     loaded = model.loaded()
-    names, asked = [], []
+    asked = []
     for item in questions.ambiguous_words(path):
-        contexts = ["", *(f"{' '.join(words)}. " for words in item.contexts)]
-        heads = [prompt_ids(loaded.tokenizer, context + item.question) for context in contexts]
+        texts = [f"{' '.join(words)}. {item.question}" for words in item.contexts]
+        heads = [prompt_ids(loaded.tokenizer, text) for text in texts]
         answers = [word_ids(loaded.tokenizer, text) for text in item.continuations]
         if max(map(len, heads)) + max(map(len, answers)) <= loaded.facts.context_length:
-            names.append(item.word)
             asked += [(head, answer) for head in heads for answer in answers]
-    if not names:
+    if not asked:
         raise NotApplicable("no ambiguous word fits into the context with its question")
-    scores = answer_scores(loaded.model, asked)["log_prob"].to_numpy().reshape(-1, 3, 2)
+    scores = answer_scores(loaded.model, asked)["log_prob"].to_numpy().reshape(-1, 2, 2)
     bits = finite(scores[:, :, 0] - scores[:, :, 1]) / math.log(2)
-    table = pd.DataFrame(bits, columns=["alone", "first", "second"])
-    return table.assign(word=names)
+    return pd.DataFrame(bits, columns=["first", "second"])
 
 
 def effects(table: pd.DataFrame) -> pd.Series:
