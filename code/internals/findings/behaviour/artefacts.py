@@ -128,11 +128,12 @@ def sums_digits(model: ModelHandle) -> Estimate:
 
 
 def writings(model: ModelHandle) -> pd.DataFrame:
-    """One row a writing: ``writing``, ``tokens``, ``right``, ``low``, ``high``, ``p`` (median)."""
+    """One row a writing: ``writing``, ``tokens`` (mean), ``probability`` (median), and the share of
+    right first choices: ``right``, ``low``, ``high``."""
     rows = []
     for writing, part in measured.asked(model).groupby("writing", sort=False):
         found = share(part["right"], "capitals")
-        middle = float(part["p"].median())
-        tokens = float(part["tokens"].mean())
-        rows.append((writing, tokens, middle, found.value, found.low, found.high))
-    return pd.DataFrame(rows, columns=["writing", "tokens", "p", "right", "low", "high"])
+        row = {"writing": writing, "tokens": part["tokens"].mean()}
+        row |= {"probability": part["p"].median()}
+        rows.append(row | {"right": found.value, "low": found.low, "high": found.high})
+    return pd.DataFrame(rows)
