@@ -29,7 +29,7 @@ override REPORT_EFFORT := $(or $(value EFFORT),$(value REPORT_EFFORT))
 export REPORT_MODEL REPORT_TOKENIZERS REPORT_EFFORT CORPUS QUARTO PORT PYTHON TORCH_INDEX
 
 .DEFAULT_GOAL := help
-.PHONY: help env report test test-all check bench train train-twins train-smoke serve inspect clean clean-all lock
+.PHONY: help env report test test-all check bench train train-twins train-ladder train-smoke serve inspect clean clean-all lock
 
 help: ## list the targets
 	@echo "make report               the whole report about SmolLM2 (93 MB, once), into _book/"
@@ -75,6 +75,9 @@ train: $(READY) ## train both embedded models again (hours; CORPUS=folder of fre
 
 train-twins: $(READY) ## the tiny paired runs of norms and heads again (an hour; CORPUS=folder)
 	@$(PY) -m internals train --twins
+
+train-ladder: $(READY) ## the ladder of sizes again (two hours; CORPUS=folder)
+	@$(PY) -m internals train --ladder
 
 train-smoke: $(READY) ## the whole training path on a tiny scale, in about a minute
 	@$(PY) -m internals train --smoke

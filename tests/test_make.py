@@ -10,7 +10,7 @@ import pytest
 
 from internals.paths import ROOT
 
-TARGETS = ("report", "inspect", "train", "train-twins", "bench", "serve")
+TARGETS = ("report", "inspect", "train", "train-twins", "train-ladder", "bench", "serve")
 RECORDER = """#!/bin/sh
 printf '%s\\0' "$@" > "$RECORD.arguments"
 env -0 > "$RECORD.environment"

@@ -167,6 +167,14 @@ def train_twins(*, corpus: Path | None, work: Path, seed: int = 0) -> None:
     )
 
 
+def train_ladder(*, corpus: Path | None, work: Path, seed: int = 0) -> None:
+    """Train the ladder of sizes and write `data/ladder/`; about two hours."""
+    from fable import ladder
+    from internals.paths import DATA
+
+    ladder.train_ladder(_dataset(corpus, work, seed), work / "ladder", DATA / "ladder")
+
+
 def _dataset(corpus: Path | None, work: Path, seed: int) -> Path:
     """The data set in ``work``, built at the first need."""
     from fable.dataset import build_dataset

@@ -174,14 +174,17 @@ def train(
     twins: Annotated[
         bool, typer.Option(help="Only the tiny paired runs of norms and heads.")
     ] = False,
+    ladder: Annotated[bool, typer.Option(help="Only the ladder of sizes.")] = False,
 ) -> None:
     """Train the embedded models again from their recipe."""
-    from fable.recipe import train_models, train_smoke, train_twins
+    from fable.recipe import train_ladder, train_models, train_smoke, train_twins
 
     if smoke:
         train_smoke(work / "smoke")
     elif twins:
         train_twins(corpus=corpus, work=work)
+    elif ladder:
+        train_ladder(corpus=corpus, work=work)
     else:
         train_models(model, corpus=corpus, work=work)
 
