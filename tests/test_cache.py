@@ -228,7 +228,7 @@ def test_a_cache_that_takes_nothing_costs_one_note_and_nothing_is_measured_twice
 
 def test_what_is_kept_in_memory_cannot_be_changed_from_outside(monkeypatch):
     monkeypatch.setattr(storage, "_in_memory", {})
-    monkeypatch.setattr(storage, "_write", refuse)
+    monkeypatch.setattr(storage.paths, "write_whole", refuse)
     storage.save("a", "k", {"x": [1]})
     storage.load("a", "k")["x"].append(2)
     assert storage.load("a", "k") == {"x": [1]}

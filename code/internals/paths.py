@@ -6,6 +6,7 @@ Environment variables move them, so that tests and two builds at once do not mee
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 
@@ -42,3 +43,17 @@ BUILD = Path(os.environ.get("INTERNALS_BUILD", _WORK / ".build"))
 
 BOOK = ROOT / "_book"
 """The rendered report: site, PDF, notebook, evidence.json, build.json."""
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file in one step: readers see the old one or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -119,18 +118,9 @@ def in_order() -> list[str]:
 
 
 def write_json(path: Path, record: Any, *, indent: int | None = None) -> None:
-    """Write JSON atomically: readers see the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(json.dumps(record, ensure_ascii=False, indent=indent, allow_nan=False))
-            stream.write("\n")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Write JSON in one step."""
+    text = json.dumps(record, ensure_ascii=False, indent=indent, allow_nan=False)
+    paths.write_whole(path, f"{text}\n".encode())
 
 
 def chapter_id(file: str | Path) -> str:

@@ -7,7 +7,6 @@ of input files, versions of torch and transformers; for timings also the machine
 from __future__ import annotations
 
 import dataclasses
-import enum
 import functools
 import hashlib
 import importlib.metadata
@@ -46,28 +45,16 @@ def canonical(value: Any) -> Any:
     """
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, enum.Enum):
-        return {"enum": f"{type(value).__qualname__}.{value.name}"}
     if value is None or isinstance(value, bool | int | str):
         return value
-    if value is pd.NA:
-        return {"missing": True}
     if isinstance(value, float):
         return {"float": value.hex()}
     if isinstance(value, Path):
         return {"file": file_digest(value)}
     if isinstance(getattr(value, "fingerprint", None), str):
         return {"model": value.fingerprint}
-    return _canonical_container(value)
-
-
-def _canonical_container(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [canonical(item) for item in value]
-    if isinstance(value, range):
-        return [value.start, value.stop, value.step]
-    if isinstance(value, set | frozenset):
-        return {"set": sorted(json.dumps(canonical(item), sort_keys=True) for item in value)}
     if isinstance(value, Mapping):
         pairs = [[canonical(key), canonical(item)] for key, item in value.items()]
         return {"map": sorted(pairs, key=lambda pair: json.dumps(pair, sort_keys=True))}

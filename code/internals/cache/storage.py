@@ -11,7 +11,6 @@ import copy
 import hashlib
 import os
 import pickle
-import tempfile
 import time
 import zlib
 from collections.abc import Iterator
@@ -74,26 +73,13 @@ def save(name: str, key: str, value: Any) -> None:
     packed = zlib.compress(pickle.dumps(value, protocol=5), level=3)
     file = _file(name, key)
     try:
-        _write(file, hashlib.sha256(packed).digest() + packed)
+        paths.write_whole(file, hashlib.sha256(packed).digest() + packed)
     except OSError as error:
         note = f"The cache {location()} takes no more results ({error.strerror}); this run goes on "
         if note not in _said:
             progress.note(f"{note}without, and the next one measures again.")
         _said.add(note)
         _in_memory[file] = copy.deepcopy(value)
-
-
-def _write(file: Path, content: bytes) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.replace(temporary, file)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
 
 
 def lock(name: str, key: str) -> AbstractContextManager[None]:

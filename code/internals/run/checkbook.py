@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
-from html.parser import HTMLParser
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -22,14 +21,7 @@ PAGE_LIMIT_BYTES = 2_000_000
 
 def check_book(book: Path) -> list[str]:
     """Everything that is wrong with the report in ``book``, one sentence each."""
-    checks: tuple[Callable[[Path], Iterator[str]], ...] = (
-        _site,
-        _pdf,
-        _notebook,
-        _evidence,
-        _build,
-    )
-    return [problem for check in checks for problem in check(book)]
+    return [p for check in (_site, _pdf, _notebook, _evidence, _build) for p in check(book)]
 
 
 def run_notebook(book: Path, *, timeout_s: int = 1200) -> Iterator[str]:
@@ -53,50 +45,33 @@ def run_notebook(book: Path, *, timeout_s: int = 1200) -> Iterator[str]:
             yield f"report.ipynb does not run from the top: {last}"
 
 
-class _Page(HTMLParser):
-    """Ids and targets of one page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ids: set[str] = set()
-        self.targets: list[str] = []
-        self.images_without_alt = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        if name := values.get("id"):
-            self.ids.add(name)
-        for key in ("href", "src"):
-            if target := values.get(key):
-                self.targets.append(target)
-        if tag == "img" and "alt" not in values:
-            self.images_without_alt += 1
-
-
 def _site(book: Path) -> Iterator[str]:
+    from bs4 import BeautifulSoup
+
     if not (book / "index.html").exists():
         yield "index.html is missing."
         return
-    pages: dict[Path, _Page] = {}
-    for path in sorted(book.rglob("*.html")):
+    ids: dict[Path, set[str]] = {}
+    targets: list[tuple[Path, str]] = []
+    for path in sorted(book.resolve().rglob("*.html")):
         text = path.read_text(encoding="utf-8")
-        page = pages[path.resolve()] = _Page()
-        page.feed(text)
-        name = path.relative_to(book)
+        page = BeautifulSoup(text, "html.parser")
+        ids[path] = {str(tag["id"]) for tag in page.select("[id]")}
+        targets += [(path, str(tag["href"])) for tag in page.select("[href]")]
+        targets += [(path, str(tag["src"])) for tag in page.select("[src]")]
+        name = path.relative_to(book.resolve())
         if len(text.encode()) > PAGE_LIMIT_BYTES:
             yield f"{name} is larger than {PAGE_LIMIT_BYTES // 1_000_000} MB."
-        if page.images_without_alt:
-            yield f"{name} has {page.images_without_alt} image(s) without alt text."
-        visible = re.sub(r"<(script|style)\b.*?</\1>|<[^>]+>", " ", text, flags=re.S)
-        if broken := re.search(r"\?@\w|\?\?(sec|fig|tbl)-", visible):
+        if bare := page.select("img:not([alt])"):
+            yield f"{name} has {len(bare)} image(s) without alt text."
+        if broken := re.search(r"\?@\w|\?\?(sec|fig|tbl)-", page.get_text(" ")):
             yield f"{name} has an unresolved cross-reference near “{broken[0]}”."
-    for path, page in pages.items():
-        for target in page.targets:
-            if problem := _broken(path, target, pages):
-                yield f"{path.relative_to(book.resolve())} links to {target}, {problem}."
+    for path, target in targets:
+        if target and (problem := _broken(path, target, ids)):
+            yield f"{path.relative_to(book.resolve())} links to {target}, {problem}."
 
 
-def _broken(path: Path, target: str, pages: dict[Path, _Page]) -> str | None:
+def _broken(path: Path, target: str, ids: dict[Path, set[str]]) -> str | None:
     """Why a link inside the site leads nowhere; None for a good or outside one."""
     parts = urlsplit(target)
     if parts.scheme or parts.netloc:
@@ -104,8 +79,7 @@ def _broken(path: Path, target: str, pages: dict[Path, _Page]) -> str | None:
     goal = (path.parent / unquote(parts.path)).resolve() if parts.path else path
     if not goal.exists():
         return "which does not exist"
-    page = pages.get(goal)
-    if page and parts.fragment and unquote(parts.fragment) not in page.ids:
+    if goal in ids and parts.fragment and unquote(parts.fragment) not in ids[goal]:
         return "but that page has no such anchor"
     return None
 

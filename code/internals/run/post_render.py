@@ -1,8 +1,8 @@
 """What Quarto runs after it has rendered the project (`post-render` in _quarto.yml).
 
 No page may ask the network for anything, and references of the home page, to which Quarto gives
-titles alone, get their numbers. After a render of the whole book the notebook and the records lie
-beside it, as after `make report`.
+titles alone, get their numbers. The search works from disk too. After a render of the whole book
+the notebook and the records lie beside it, as after `make report`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,26 @@ _REFERENCE = re.compile(
     r'(<a href="([^"#]+\.html)#?([^"]*)" class="quarto-xref">)<span>((?:(?!</a>).)*)</span></a>'
 )
 _NUMBERED = re.compile(r"(?:Chapter|Section|Appendix)\s[\dA-Z.]+")
+# A page from disk may fetch no file, but it may load a script.
+_SEARCH = (
+    (r'window\.location\.protocol === "file:" && !shownWarning', "false"),
+    (
+        r'await fetch\(offsetURL\("search\.json"\)\)',
+        'await (window.location.protocol === "file:" ? indexFromDisk() '
+        ': fetch(offsetURL("search.json")))',
+    ),
+)
+_INDEX_FROM_DISK = """
+function indexFromDisk() {
+  return new Promise((found, lost) => {
+    const script = document.createElement("script");
+    script.src = offsetURL("search.js");
+    script.onload = () => found({ status: 200, json: async () => window.searchDocuments });
+    script.onerror = () => lost(new Error("no search.js"));
+    document.head.append(script);
+  });
+}
+"""
 
 
 def main() -> None:
@@ -32,9 +52,24 @@ def main() -> None:
         text = page.read_text("utf-8")
         if (mended := with_numbers(without_foreign_scripts(text), page)) != text:
             page.write_text(mended, "utf-8")
+    search_from_disk(out)
     whole = os.environ.get("QUARTO_PROJECT_RENDER_ALL") == "1"
     if whole and "INTERNALS_BUILD" not in os.environ:  # `make report` writes its own
         add_notebook_and_records(out)
+
+
+def search_from_disk(out: Path) -> None:
+    """Let Quarto's search find its index where the site is opened as a file."""
+    index, library = out / "search.json", out / "site_libs/quarto-search/quarto-search.js"
+    if not (index.is_file() and library.is_file()):
+        return
+    (out / "search.js").write_text(f"window.searchDocuments = {index.read_text('utf-8')};", "utf-8")
+    text = library.read_text("utf-8")
+    for old, new in _SEARCH:
+        text, done = re.subn(old, new, text)
+        if not done:
+            return  # mended before, or a version that does it in another way
+    library.write_text(text + _INDEX_FROM_DISK, "utf-8")
 
 
 def without_foreign_scripts(text: str) -> str:
