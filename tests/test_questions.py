@@ -128,8 +128,8 @@ def _next(model, ids):
 def test_scores_of_all_continuations_are_those_of_enumeration(toy):
     head = (3, 1, 4)
     every = list(itertools.product(range(VOCAB), repeat=2))
-    scores = np.exp(answer_scores(toy, [(head, answer) for answer in every])["log_prob"])
+    scores = np.exp(answer_scores(toy, [(head, answer) for answer in every]))
     first = _next(toy, head)
     expected = [first[a] * _next(toy, [*head, a])[b] for a, b in every]
     assert scores.sum() == pytest.approx(1, abs=1e-4)
-    assert scores.to_numpy() == pytest.approx(expected, rel=1e-3, abs=1e-7)
+    assert scores == pytest.approx(expected, rel=1e-3, abs=1e-7)

@@ -153,9 +153,8 @@ def test_copying_is_seen_in_the_second_copy_alone():
     assert 0 < row["previous_token_max"] < 0.2
 
 
-def test_recall_finds_the_answer_that_the_model_prefers(tmp_path):
-    """A stub of a model that always prefers the first letter of one answer."""
-
+def test_recall_finds_the_answer_that_the_model_prefers(monkeypatch):
+    """Scores in which the second candidate is always the likeliest."""
     exposure = pd.DataFrame(
         [
             ("a", "colour", "glim", "red", "invented", 4),
@@ -163,11 +162,13 @@ def test_recall_finds_the_answer_that_the_model_prefers(tmp_path):
         ],
         columns=["fact_id", "relation", "subject", "object", "kind", "level"],
     )
+    monkeypatch.setattr(
+        capability, "answer_scores", lambda _model, pairs: -np.arange(float(len(pairs))) % 10
+    )
     table = capability.recall_table(build("gpt2"), byte_level_bpe(), exposure)
+    first = capability.CANDIDATES["colour"].index
     assert len(table) == 4
-    assert table["rank"].between(0, 9).all()
-    assert table["prob"].between(0, 1).all()
-    assert (table["correct"] == (table["rank"] == 0)).all()
+    assert table["correct"].tolist() == [first("red") == 1] * 2 + [first("blue") == 1] * 2
 
 
 @pytest.mark.parametrize(

@@ -85,9 +85,7 @@ def candidate_answers(exposure: pd.DataFrame) -> dict[str, list[str]]:
 def recall_table(model: Any, tokenizer: Any, exposure: pd.DataFrame) -> pd.DataFrame:
     """Every invented fact asked in a trained and in a held-out wording.
 
-    Columns: ``fact_id``, ``relation``, ``level``, ``wording``, ``prob`` (joint probability of the
-    answer), ``rank`` (among the candidates, 0 is best), ``correct``, ``vocab_rank`` (of the
-    answer's first token), ``greedy`` (every piece of the answer is the model's first choice).
+    Columns: ``fact_id``, ``level``, ``wording``, ``correct`` (no candidate is likelier).
     """
     answers = candidate_answers(exposure)
     asked, pairs = [], []
@@ -101,18 +99,12 @@ def recall_table(model: Any, tokenizer: Any, exposure: pd.DataFrame) -> pd.DataF
                 pairs.append(
                     ([tokenizer.eos_token_id, *head], tokenizer(f" {answer}")["input_ids"])
                 )
-                asked.append(
-                    (fact.fact_id, fact.relation, fact.level, wording, answer == fact.object)
-                )
-    table = pd.DataFrame(asked, columns=["fact_id", "relation", "level", "wording", "is_answer"])
-    table = pd.concat([table, answer_scores(model, pairs)], axis=1)
-    keys = ["fact_id", "relation", "level", "wording"]
-    table["rank"] = table.groupby(keys)["log_prob"].rank(ascending=False, method="max") - 1
-    found = table[table["is_answer"]].copy()
-    found["prob"] = np.exp(found["log_prob"])
-    found["correct"] = found["rank"] == 0
-    wanted = [*keys, "prob", "rank", "correct", "vocab_rank", "greedy"]
-    return found[wanted].reset_index(drop=True)
+                asked.append((fact.fact_id, fact.level, wording, answer == fact.object))
+    keys = ["fact_id", "level", "wording"]
+    table = pd.DataFrame(asked, columns=[*keys, "is_answer"])
+    table["log_prob"] = answer_scores(model, pairs)
+    ranks = table.groupby(keys)["log_prob"].rank(ascending=False, method="max")
+    return table.assign(correct=ranks == 1)[table["is_answer"]][[*keys, "correct"]]
 
 
 def bits_per_byte(losses: pd.DataFrame) -> float:

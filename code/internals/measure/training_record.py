@@ -6,6 +6,7 @@ Everything is read from the tables that ship with the models; nothing here runs 
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pandas as pd
@@ -73,38 +74,14 @@ def metadata() -> dict[str, Any]:
     return dict(json.loads((DATA / "training" / "meta.json").read_text("utf-8")))
 
 
-ABILITIES = {
-    "loss on stories": "stories_bits_per_byte",
-    "loss on generated text": "generated_bits_per_byte",
-    "facts stated often, trained wording": "recall_trained_256",
-    "facts stated often, held-out wording": "recall_heldout_256",
-}
+def tokens_until_half(model: str, column: str) -> float:
+    """Tokens at the first probe of a log at which half is done; infinite if none.
 
-
-COPYING = "random tokens, second copy"
-"""An ability that only a rule gives: no text contains these sequences."""
-
-
-def abilities(model: str) -> pd.DataFrame:
-    """When which ability came: ``tokens``, ``ability``, ``done``.
-
-    ``done`` is the share of the way from the first to the last probe of a loss, the share of facts
-    ranked first for recall, and for copying the share of the loss that a second copy saves.
+    Of a loss: half of the way from the first to the last probe. Of recall: half of the facts.
     """
     log = logs()
     own = log[log["model"] == model].sort_values("tokens")
-    rows = []
-    copied = 1 - own["second_copy_bits"] / own["first_copy_bits"]
-    rows += [(t, COPYING, x) for t, x in zip(own["tokens"], copied.clip(lower=0), strict=True)]
-    for ability, column in ABILITIES.items():
-        values = own[column].to_numpy(float)
-        loss = column.endswith("_bits_per_byte")
-        done = (values[0] - values) / (values[0] - values[-1]) if loss else values
-        rows += [(tokens, ability, x) for tokens, x in zip(own["tokens"], done, strict=True)]
-    return pd.DataFrame(rows, columns=["tokens", "ability", "done"])
-
-
-def tokens_until(table: pd.DataFrame, ability: str, share: float = 0.5) -> float:
-    """Tokens at the first probe at which ``share`` of the way is done; infinite if never."""
-    part = table[(table["ability"] == ability) & (table["done"] >= share)]
-    return float(part["tokens"].min()) if len(part) else float("inf")
+    values = own[column].to_numpy(float)
+    if column.endswith("_bits_per_byte"):
+        values = (values[0] - values) / (values[0] - values[-1])
+    return float(own.loc[values >= 0.5, "tokens"].min()) if (values >= 0.5).any() else math.inf

@@ -1,7 +1,7 @@
 """Statistics of the report: intervals and tests whose unit is the prompt, document or fact.
 
 Tokens of one prompt are not independent, so every function takes `clusters`: labels that say which
-values belong to one unit. Results are frozen dataclasses; nothing here runs a model or draws.
+values belong to one unit. Nothing here runs a model or draws.
 """
 
 from __future__ import annotations
@@ -14,18 +14,14 @@ from internals.stats.intervals import (
     exact,
     paired_difference,
     quartiles,
+    share,
     wilson,
 )
-from internals.stats.significance import (
-    Significance,
-    benjamini_hochberg,
-    sign_flip_test,
-)
+from internals.stats.significance import benjamini_hochberg
 from internals.stats.subsets import over_groups
 
 __all__ = [
     "Estimate",
-    "Significance",
     "auroc",
     "benjamini_hochberg",
     "bootstrap_ci",
@@ -35,6 +31,6 @@ __all__ = [
     "over_groups",
     "paired_difference",
     "quartiles",
-    "sign_flip_test",
+    "share",
     "wilson",
 ]

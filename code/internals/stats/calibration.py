@@ -7,7 +7,6 @@ in a sample of this size, since the expected calibration error of a finite sampl
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -22,63 +21,38 @@ from internals.stats.intervals import (
 )
 
 Values = NDArray[np.float64]
-Bins = Literal["equal width", "equal mass"]
 
 
-def bin_of(confidence: ArrayLike, n_bins: int = 10, kind: Bins = "equal width") -> NDArray[np.intp]:
-    """Number of the bin of each confidence, ``(n,)``; bins of equal mass hold equally many."""
-    c = np.asarray(confidence, float)
-    if kind == "equal width":
-        return np.minimum((c * n_bins).astype(int), n_bins - 1)
-    order = np.argsort(c, kind="stable")
-    number = np.empty(len(c), int)
-    number[order] = np.arange(len(c)) * n_bins // len(c)
-    return number
+def bin_of(confidence: ArrayLike, n_bins: int = 10) -> NDArray[np.intp]:
+    """Number of the bin of each confidence, ``(n,)``; bins are equally wide."""
+    return np.minimum((np.asarray(confidence, float) * n_bins).astype(int), n_bins - 1)
 
 
-def calibration_error(
-    confidence: ArrayLike, correct: ArrayLike, n_bins: int = 10, kind: Bins = "equal width"
-) -> float:
+def calibration_error(confidence: ArrayLike, correct: ArrayLike, n_bins: int = 10) -> float:
     """Expected calibration error: mean gap of confidence and accuracy over bins, weighted by count.
 
     Naeini et al. 2015, Guo et al. 2017. ``confidence`` in [0, 1], ``correct`` 0 or 1, both
     ``(n,)``.
     """
     c, y = np.asarray(confidence, float), np.asarray(correct, float)
-    number = bin_of(c, n_bins, kind)
+    number = bin_of(c, n_bins)
     gaps = np.bincount(number, c - y, minlength=n_bins)
     return float(np.abs(gaps).sum() / len(c))
 
 
-def null_band(
-    confidence: ArrayLike,
-    n_bins: int = 10,
-    kind: Bins = "equal width",
-    *,
-    draws: int = 500,
-    seed: int = 0,
-    level: float = 0.95,
-) -> tuple[float, float, float]:
-    """Mean and central interval of the error if every confidence were exactly right.
+def null_error(confidence: ArrayLike, n_bins: int = 10, *, draws: int = 500) -> Values:
+    """``(draw,)``: the error if every confidence were exactly right.
 
     Outcomes are drawn as independent Bernoulli variables with the given confidences.
     """
-    c = np.asarray(confidence, float)
-    number = bin_of(c, n_bins, kind)
-    rng = np.random.default_rng(seed)
-    errors = np.empty(draws)
-    for i in range(draws):
-        y = rng.random(len(c)) < c
-        errors[i] = np.abs(np.bincount(number, c - y, minlength=n_bins)).sum() / len(c)
-    low, high = np.quantile(errors, [(1 - level) / 2, (1 + level) / 2])
-    return float(errors.mean()), float(low), float(high)
+    c, rng = np.asarray(confidence, float), np.random.default_rng(0)
+    return np.array([calibration_error(c, rng.random(len(c)) < c, n_bins) for _ in range(draws)])
 
 
 def reliability(
     confidence: ArrayLike,
     correct: ArrayLike,
     n_bins: int = 10,
-    kind: Bins = "equal width",
     *,
     clusters: ArrayLike | None = None,
 ) -> pd.DataFrame:
@@ -89,7 +63,7 @@ def reliability(
     their units, since resampling cannot vary there.
     """
     c, y = np.asarray(confidence, float), np.asarray(correct, float)
-    number = bin_of(c, n_bins, kind)
+    number = bin_of(c, n_bins)
     labels = np.arange(len(c)) if clusters is None else np.asarray(clusters)
     rows = []
     for b in np.unique(number):
@@ -109,7 +83,6 @@ def calibration_ci(
     correct: ArrayLike,
     clusters: ArrayLike,
     *,
-    kind: Bins = "equal width",
     n_bins: int = 10,
     unit: str = "documents",
     n_resamples: int = 2000,
@@ -123,16 +96,16 @@ def calibration_ci(
     """
     c, y = np.asarray(confidence, float), np.asarray(correct, float)
     units = as_units(len(c), clusters)
-    value = calibration_error(c, y, n_bins, kind)
+    value = calibration_error(c, y, n_bins)
     if len(units) < 2:
         return Estimate(value, math.nan, math.nan, len(units), unit, "one unit: no interval")
-    number = bin_of(c, n_bins, kind)
+    number = bin_of(c, n_bins)
     gaps = np.stack([np.bincount(number[u], (c - y)[u], minlength=n_bins) for u in units])
     sizes = np.array([len(u) for u in units])
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(len(units), np.full(len(units), 1 / len(units)), n_resamples)
     errors = np.abs(weights @ gaps).sum(1) / (weights @ sizes)
-    low, high = percentile_interval(errors, 0.95)
+    low, high = percentile_interval(errors)
     shift = max((low + high) / 2 - value, 0.0)
     low, high = max(0.0, low - shift), high - shift
     label = f"percentile bootstrap over clusters, {n_resamples} resamples, bias removed"

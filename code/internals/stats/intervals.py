@@ -73,7 +73,6 @@ def bootstrap_ci(
     clusters: ArrayLike | None = None,
     n_resamples: int = 2000,
     seed: int = 0,
-    level: float = 0.95,
     method: Method = "BCa",
     unit: str = "observations",
 ) -> Estimate:
@@ -95,27 +94,18 @@ def bootstrap_ci(
         n_resamples,
     )
     if method == "BCa":
-        low, high = bca_interval(estimate, resamples, _jackknife(rows, units, statistic), level)
+        low, high = _bca_interval(estimate, resamples, _jackknife(rows, units, statistic))
     else:
-        low, high = percentile_interval(resamples, level)
+        low, high = percentile_interval(resamples)
     clustered = "" if clusters is None else " over clusters"
     label = f"{method} bootstrap{clustered}, {n_resamples} resamples"
     return Estimate(estimate, low, high, len(units), unit, label)
 
 
 def paired_difference(
-    a: ArrayLike,
-    b: ArrayLike,
-    statistic: Statistic = np.mean,
-    *,
-    clusters: ArrayLike | None = None,
-    n_resamples: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-    method: Method = "BCa",
-    unit: str = "pairs",
+    a: ArrayLike, b: ArrayLike, *, clusters: ArrayLike | None = None, unit: str = "pairs"
 ) -> Estimate:
-    """``statistic(a) - statistic(b)`` where ``a[i]`` and ``b[i]`` come from the same unit.
+    """Mean of ``a[i] - b[i]`` where both come from the same unit.
 
     Both are resampled together, so what units have in common cancels.
     """
@@ -124,54 +114,36 @@ def paired_difference(
         raise ValueError(
             f"pairs need two vectors of one length, not shapes {first.shape} and {second.shape}"
         )
-    options: dict[str, Any] = {
-        "clusters": clusters,
-        "n_resamples": n_resamples,
-        "seed": seed,
-        "level": level,
-        "method": method,
-        "unit": unit,
-    }
-    if statistic is np.mean:  # the mean of differences, which is much faster
-        return bootstrap_ci(first - second, np.mean, **options)
-    pairs = np.column_stack([first, second])
-    return bootstrap_ci(
-        pairs, lambda rows: statistic(rows[:, 0]) - statistic(rows[:, 1]), **options
-    )
+    return bootstrap_ci(first - second, clusters=clusters, unit=unit)
 
 
-def difference(
-    a: ArrayLike,
-    b: ArrayLike,
-    statistic: Statistic = np.mean,
-    *,
-    clusters_a: ArrayLike | None = None,
-    clusters_b: ArrayLike | None = None,
-    n_resamples: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-    unit: str = "observations",
-) -> Estimate:
-    """``statistic(a) - statistic(b)`` of two independent groups; percentile bootstrap.
+def difference(a: ArrayLike, b: ArrayLike, *, unit: str = "observations") -> Estimate:
+    """Mean of ``a`` minus mean of ``b``, two independent groups; percentile bootstrap.
 
     Each group is resampled by itself (Efron and Tibshirani 1993, chapter 8).
     """
-    rng = np.random.default_rng(seed)
-    sides = []
-    for values, clusters in ((a, clusters_a), (b, clusters_b)):
-        rows = as_rows(values)
-        units = as_units(len(rows), clusters)
-        draws = _resampled(rows, units, statistic, n_resamples, rng)
-        sides.append((float(statistic(rows)), len(units), np.fromiter(draws, float, n_resamples)))
-    (value_a, n_a, draws_a), (value_b, n_b, draws_b) = sides
-    low, high = percentile_interval(draws_a - draws_b, level)
-    if min(n_a, n_b) < 2:
+    rng, n_resamples = np.random.default_rng(0), 2000
+    groups = [as_rows(values) for values in (a, b)]
+    first, second = (
+        np.fromiter(_resampled(g, as_units(len(g), None), np.mean, n_resamples, rng), float)
+        for g in groups
+    )
+    low, high = percentile_interval(first - second)
+    sizes = [len(group) for group in groups]
+    if min(sizes) < 2:
         low = high = math.nan
     label = f"percentile bootstrap of two groups, {n_resamples} resamples"
-    return Estimate(value_a - value_b, low, high, n_a + n_b, unit, label)
+    value = float(groups[0].mean() - groups[1].mean())
+    return Estimate(value, low, high, sum(sizes), unit, label)
 
 
-def wilson(successes: int, n: int, *, level: float = 0.95, unit: str = "observations") -> Estimate:
+def share(flags: ArrayLike, *, unit: str) -> Estimate:
+    """Share of flags that are true, with Wilson's interval."""
+    held = np.asarray(flags, bool)
+    return wilson(int(held.sum()), len(held), unit=unit)
+
+
+def wilson(successes: int, n: int, *, unit: str = "observations") -> Estimate:
     """Score interval of a share of independent units (Wilson 1927).
 
     Stays inside [0, 1] and keeps its width at 0 and n successes, unlike the textbook interval.
@@ -180,13 +152,12 @@ def wilson(successes: int, n: int, *, level: float = 0.95, unit: str = "observat
         raise NoValuesError("a share needs at least one case, but there is none")
     if not 0 <= successes <= n:
         raise ValueError(f"successes must lie in 0..n but are {successes} of {n}")
-    z = float(ndtri((1 + level) / 2))
-    share = successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    z, value = _Z95, successes / n
+    centre = (value + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(value * (1 - value) / n + z * z / (4 * n * n))
     low = 0.0 if successes == 0 else centre - half
     high = 1.0 if successes == n else centre + half
-    return Estimate(share, low, high, n, unit, f"Wilson interval, {level:.0%}")
+    return Estimate(value, low, high, n, unit, "Wilson interval, 95%")
 
 
 def quartiles(values: ArrayLike, *, unit: str = "repeats") -> Estimate:
@@ -196,9 +167,9 @@ def quartiles(values: ArrayLike, *, unit: str = "repeats") -> Estimate:
     return Estimate(middle, low, high, len(rows), unit, QUARTILES)
 
 
-def percentile_interval(resamples: Values, level: float) -> tuple[float, float]:
-    """Central interval of the resampled values."""
-    low, high = np.quantile(resamples, [(1 - level) / 2, (1 + level) / 2])
+def percentile_interval(resamples: Values) -> tuple[float, float]:
+    """Central 95 % of the resampled values."""
+    low, high = np.quantile(resamples, [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -267,9 +238,7 @@ def _jackknife(rows: Values, units: list[NDArray[np.intp]], statistic: Statistic
     return np.array(left_out)
 
 
-def bca_interval(
-    estimate: float, resamples: Values, jackknife: Values, level: float
-) -> tuple[float, float]:
+def _bca_interval(estimate: float, resamples: Values, jackknife: Values) -> tuple[float, float]:
     """Bias-corrected and accelerated interval (Efron 1987, equations 2.3 and 6.6)."""
     if np.ptp(resamples) == 0:
         return estimate, estimate
@@ -281,7 +250,7 @@ def bca_interval(
     spread = float((deviations**2).sum())
     scale = 6 * spread**1.5  # may be zero although spread is not
     acceleration = float((deviations**3).sum()) / scale if scale > 0 else 0.0
-    z = ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
+    z = np.array([-_Z95, _Z95])
     shares = ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
     low, high = np.quantile(resamples, shares)
     return float(low), float(high)

@@ -7,14 +7,13 @@ import pandas as pd
 from internals import stats
 from internals.findings import Estimate, above, finding
 from internals.measure.behaviour import artefacts as measured
-from internals.measure.behaviour import share
 from internals.models import ModelHandle, open_model
 
 
 def _right(model: ModelHandle, writing: str) -> Estimate:
     """Share of capitals that are the first choice."""
     table = measured.asked(model)
-    return share(table.loc[table["writing"] == writing, "right"], "capitals")
+    return stats.share(table.loc[table["writing"] == writing, "right"], unit="capitals")
 
 
 def _drop(model: ModelHandle, writing: str) -> Estimate:
@@ -111,7 +110,7 @@ def spelling(model: ModelHandle) -> Estimate:
 
 def _sums(cut: str) -> Estimate:
     table = measured.digits(open_model("fable-gpt2"))
-    return share(table.loc[table["cut"] == cut, "right"], "sums")
+    return stats.share(table.loc[table["cut"] == cut, "right"], unit="sums")
 
 
 @finding(unit="share")
@@ -132,7 +131,7 @@ def writings(model: ModelHandle) -> pd.DataFrame:
     right first choices: ``right``, ``low``, ``high``."""
     rows = []
     for writing, part in measured.asked(model).groupby("writing", sort=False):
-        found = share(part["right"], "capitals")
+        found = stats.share(part["right"], unit="capitals")
         row = {"writing": writing, "tokens": part["tokens"].mean()}
         row |= {"probability": part["p"].median()}
         rows.append(row | {"right": found.value, "low": found.low, "high": found.high})

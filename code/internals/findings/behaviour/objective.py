@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 from internals import stats
 from internals.findings import Estimate, above, below, exact, finding
 from internals.findings.behaviour.understanding import fable, recalled
 from internals.measure import training_record
-from internals.measure.behaviour import memory, rules, share
+from internals.measure.behaviour import memory, rules
 from internals.models import ModelHandle
 
 
@@ -26,7 +24,7 @@ def random_copy(model: ModelHandle) -> Estimate:
 
 def _preferred(wrong: str) -> Estimate:
     table = memory.against_common(fable())
-    return share(table[wrong] > 0, "facts")
+    return stats.share(table[wrong] > 0, unit="facts")
 
 
 @finding(unit="share")
@@ -73,22 +71,20 @@ def once_share(model: ModelHandle) -> Estimate:
 def made_up(model: ModelHandle) -> Estimate:
     """Of the facts about them that fable-gpt2 states of its own accord, {value} are made up."""
     table = memory.free_statements(fable())
-    return share(table["statements"] == 0, "statements")
+    return stats.share(table["statements"] == 0, unit="statements")
 
 
 @finding(unit="tokens")
 def half_loss(model: ModelHandle) -> Estimate:
     """fable-gpt2 had half of its gain on held-out stories after {value} of training."""
-    return _reached("loss on stories")
+    return _half_done("stories_bits_per_byte")
 
 
 @finding(unit="tokens")
 def half_facts(model: ModelHandle) -> Estimate:
     """fable-gpt2 recalled half of the facts stated often after {value} of training."""
-    return _reached("facts stated often, trained wording")
+    return _half_done("recall_trained_256")
 
 
-def _reached(ability: str) -> Estimate:
-    table = training_record.abilities("fable-gpt2")
-    tokens = training_record.tokens_until(table, ability)
-    return exact(tokens if math.isfinite(tokens) else math.nan, 1, "training run")
+def _half_done(column: str) -> Estimate:
+    return exact(training_record.tokens_until_half("fable-gpt2", column), 1, "training run")

@@ -6,7 +6,6 @@ import pandas as pd
 
 from internals import stats
 from internals.findings import Estimate, above, below, finding
-from internals.measure.behaviour import share
 from internals.measure.behaviour import tricks as measured
 from internals.models import ModelHandle
 
@@ -67,4 +66,4 @@ def surer_little(model: ModelHandle) -> Estimate:
 def declined(model: ModelHandle) -> Estimate:
     """Of the questions about invented names, the answer to {value} says that there is none."""
     table = measured.knowing(model)
-    return share(table.loc[table["group"] == "invented", "declined"], "questions")
+    return stats.share(table.loc[table["group"] == "invented", "declined"], unit="questions")

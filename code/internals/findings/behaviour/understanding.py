@@ -9,7 +9,7 @@ from internals.errors import NotApplicable
 from internals.findings import Estimate, above, below, finding
 from internals.measure import capability
 from internals.measure.behaviour import agreement as number
-from internals.measure.behaviour import memory, rules, share
+from internals.measure.behaviour import memory, rules
 from internals.models import ModelHandle, open_model
 
 
@@ -22,7 +22,7 @@ def recalled(level: int, wording: str = "trained") -> Estimate:
     """Share of facts with ``level`` statements a pass that fable-gpt2 recalls."""
     table = capability.recall(fable())
     part = (table["level"] == level) & (table["wording"] == wording)
-    return share(table.loc[part, "correct"], "facts")
+    return stats.share(table.loc[part, "correct"], unit="facts")
 
 
 @finding(unit="share", expect=below(0.5))
@@ -47,7 +47,7 @@ def reversal_shares() -> pd.DataFrame:
     """``stated``, ``asked``, ``value``, ``low``, ``high``, ``n`` of `memory.reversal`."""
     rows = []
     for keys, part in memory.reversal(fable()).groupby(["stated", "asked"], sort=False):
-        found = share(part["correct"], "facts")
+        found = stats.share(part["correct"], unit="facts")
         rows.append((*keys, found.value, found.low, found.high, found.n))
     return pd.DataFrame(rows, columns=["stated", "asked", "value", "low", "high", "n"])
 
@@ -55,7 +55,7 @@ def reversal_shares() -> pd.DataFrame:
 def _asked(stated: str, asked: str) -> Estimate:
     table = memory.reversal(fable())
     part = (table["stated"] == stated) & (table["asked"] == asked)
-    return share(table.loc[part, "correct"], "facts")
+    return stats.share(table.loc[part, "correct"], unit="facts")
 
 
 @finding(unit="share")
@@ -84,13 +84,13 @@ def _sums(held_out: bool) -> pd.Series:
 @finding(unit="share")
 def sums_read(model: ModelHandle) -> Estimate:
     """Of sums in its training data, fable-gpt2 answers {value} rightly."""
-    return share(_sums(False), "sums")
+    return stats.share(_sums(False), unit="sums")
 
 
 @finding(unit="share", expect=above(0.05))
 def sums_new(model: ModelHandle) -> Estimate:
     """Of sums held out of its training data, fable-gpt2 answers {value} rightly."""
-    return share(_sums(True), "sums")
+    return stats.share(_sums(True), unit="sums")
 
 
 @finding(unit="points", expect=above(0))
@@ -107,13 +107,13 @@ def _small(model: ModelHandle, digits: int) -> pd.Series:
 @finding(unit="share")
 def one_digit(model: ModelHandle) -> Estimate:
     """Sums of numbers of one digit are right in {value}."""
-    return share(_small(model, 1), "sums")
+    return stats.share(_small(model, 1), unit="sums")
 
 
 @finding(unit="share")
 def two_digits(model: ModelHandle) -> Estimate:
     """Sums of numbers of two digits are right in {value}."""
-    return share(_small(model, 2), "sums")
+    return stats.share(_small(model, 2), unit="sums")
 
 
 @finding(unit="points", expect=above(0))
@@ -143,7 +143,7 @@ def copying_fable(model: ModelHandle) -> Estimate:
 
 def _nouns(table: pd.DataFrame, column: str) -> Estimate:
     """Share of nouns for which a column holds in all rows."""
-    return share(table.groupby("noun")[column].all(), "nouns")
+    return stats.share(table.groupby("noun")[column].all(), unit="nouns")
 
 
 def _verbs(model: ModelHandle) -> Estimate:

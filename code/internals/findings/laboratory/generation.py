@@ -23,7 +23,7 @@ def the_cache_approximates(model: ModelHandle) -> Estimate:
     """In single precision a greedy token changes in {value} of the texts."""
     table = equality.equality(model)
     single = table[table["dtype"] == "float32"]
-    return stats.wilson(int((single["flips"] > 0).sum()), len(single), unit="texts")
+    return stats.share(single["flips"] > 0, unit="texts")
 
 
 @mistake(
@@ -51,7 +51,7 @@ def top_p_runs_alone(model: ModelHandle) -> Estimate:
     """The default leaves fewer tokens than top-p alone after {value} of the prompts."""
     table = choices.nuclei(model)
     cut = table["by_default"] < table["switched_off"]
-    return stats.wilson(int(cut.sum()), len(cut), unit="prompts")
+    return stats.share(cut, unit="prompts")
 
 
 @mistake(
@@ -74,7 +74,7 @@ def the_nucleus_stops_before_p(model: ModelHandle) -> Estimate:
 def the_order_of_rules_is_free(model: ModelHandle) -> Estimate:
     """At temperature two both orders keep equally many tokens after {value} of the prompts."""
     same = bench.after_prompts(model)["same_order"]
-    return stats.wilson(int(same.sum()), len(same), unit="prompts")
+    return stats.share(same, unit="prompts")
 
 
 @mistake(
@@ -86,8 +86,7 @@ def the_order_of_rules_is_free(model: ModelHandle) -> Estimate:
 def greedy_is_most_likely(model: ModelHandle) -> Estimate:
     """A beam search finds a likelier text after {value} of the openings."""
     table = choices.beams(model)
-    better = int((table["beam_bits"] < table["greedy_bits"] - 0.01).sum())
-    return stats.wilson(better, len(table), unit="openings")
+    return stats.share(table["beam_bits"] < table["greedy_bits"] - 0.01, unit="openings")
 
 
 @mistake(

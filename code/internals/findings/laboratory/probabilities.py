@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from internals import stats
 from internals.errors import NotApplicable
 from internals.findings import Estimate, exact
@@ -11,7 +9,7 @@ from internals.findings.mistakes import mistake
 from internals.measure import bench
 from internals.measure.probabilities import capitals, positions
 from internals.models import ModelHandle
-from internals.stats.calibration import null_band
+from internals.stats.calibration import null_error
 
 SURE = 0.5
 """From this probability on, over all continuations, an answer counts as sure."""
@@ -90,8 +88,7 @@ def any_calibration_error_counts(model: ModelHandle) -> Estimate:
     average."""
     sample = positions.positions(model)["top_prob"].to_numpy()
     chosen = sample[:: max(1, len(sample) // 100)][:100]
-    mean, _, _ = null_band(np.asarray(chosen), draws=500, level=0.9)
-    return exact(mean, len(chosen), "confidences")
+    return exact(null_error(chosen).mean(), len(chosen), "confidences")
 
 
 @mistake(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from internals import stats
 from internals.errors import NotApplicable
 
 
@@ -18,9 +17,3 @@ def finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
     if not np.isfinite(values).all():
         raise NotApplicable("the numbers of this model overflow")
     return values
-
-
-def share(flags: ArrayLike, unit: str) -> stats.Estimate:
-    """Share of flags that are true, with Wilson's interval."""
-    held = np.asarray(flags, bool)
-    return stats.wilson(int(held.sum()), len(held), unit=unit)

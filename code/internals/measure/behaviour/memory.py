@@ -78,7 +78,7 @@ def reversal(model: ModelHandle, seed: int = 0) -> pd.DataFrame:
                 pairs.append(([*start, *_ids(loaded, head)], _ids(loaded, f" {name}")))
                 owner.append((fact.fact_id, fact.relation, stated, asked, i == 0))
     table = pd.DataFrame(owner, columns=["fact_id", "relation", "stated", "asked", "right"])
-    table["log_prob"] = answer_scores(loaded.model, pairs)["log_prob"]
+    table["log_prob"] = answer_scores(loaded.model, pairs)
     keys = ["fact_id", "relation", "stated", "asked"]
     best = table.groupby(keys)["log_prob"].transform("max")
     found = table.assign(correct=table["log_prob"] == best)[table["right"]]
@@ -209,7 +209,7 @@ def against_common(model: ModelHandle, n: int = 120, seed: int = 0) -> pd.DataFr
         head = prompt(templates()[str(fact.relation)]["trained"][0], str(fact.subject))
         for answer in (fact.object, fact.common, fact.rare):
             pairs.append(([*start, *_ids(loaded, head)], _ids(loaded, f" {answer}")))
-    bits = answer_scores(loaded.model, pairs)["log_prob"].to_numpy().reshape(-1, 3) / math.log(2)
+    bits = answer_scores(loaded.model, pairs).reshape(-1, 3) / math.log(2)
     margins = {"common": bits[:, 0] - bits[:, 1], "rare": bits[:, 0] - bits[:, 2]}
     return asked[["fact_id"]].assign(**margins)
 

@@ -36,7 +36,7 @@ def copying(model: ModelHandle, n: int = 12, seed: int = 0) -> pd.DataFrame:
     Columns: ``row``, ``material`` (a sentence of a held-out story, random tokens), ``first_bits``,
     ``second_bits`` (per token of the first and of the second copy).
     """
-    from internals.measure.scoring import first_choices
+    from internals.measure.scoring import token_log_probs
 
     loaded = model.loaded()
     period = min(PERIOD, loaded.facts.context_length // 2 - 1)
@@ -56,8 +56,8 @@ def copying(model: ModelHandle, n: int = 12, seed: int = 0) -> pd.DataFrame:
     }
     rows = []
     for name, copies in material.items():
-        scores = first_choices(loaded.model, [ids + ids for ids in copies])
-        for row, (log_prob, _) in enumerate(scores):
+        scores = token_log_probs(loaded.model, [ids + ids for ids in copies])
+        for row, log_prob in enumerate(scores):
             bits = finite(-log_prob / math.log(2))
             rows.append((row, name, bits[: period - 1].mean(), bits[period:].mean()))
     return pd.DataFrame(rows, columns=["row", "material", "first_bits", "second_bits"])

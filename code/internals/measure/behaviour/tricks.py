@@ -163,7 +163,7 @@ def pairs(model: ModelHandle, path: Path = questions.PAIRS) -> pd.DataFrame:
                 asked += [(head, answer) for head in heads for answer in (right, trap)]
     if not rows:
         raise NotApplicable("no pair of questions fits into the context")
-    scores = answer_scores(loaded.model, asked)["log_prob"].to_numpy().reshape(-1, 2, 2)
+    scores = answer_scores(loaded.model, asked).reshape(-1, 2, 2)
     bits = finite(scores[:, :, 0] - scores[:, :, 1]) / math.log(2)
     table = pd.DataFrame(rows, columns=["id", "family", "switches"])
     table["control"] = np.where(table["switches"], -1, 1) * bits[:, 0]
@@ -190,7 +190,7 @@ def ambiguity(model: ModelHandle, path: Path = questions.AMBIGUITY) -> pd.DataFr
             asked += [(head, answer) for head in heads for answer in answers]
     if not asked:
         raise NotApplicable("no ambiguous word fits into the context with its question")
-    scores = answer_scores(loaded.model, asked)["log_prob"].to_numpy().reshape(-1, 2, 2)
+    scores = answer_scores(loaded.model, asked).reshape(-1, 2, 2)
     bits = finite(scores[:, :, 0] - scores[:, :, 1]) / math.log(2)
     return pd.DataFrame(bits, columns=["first", "second"])
 
