@@ -8,7 +8,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from internals.book import lint
+from internals.book.source import Chapter
 from internals.run.checkbook import check_book, run_notebook
+from internals.stats.intervals import QUARTILES
 
 
 @pytest.fixture
@@ -108,3 +111,29 @@ def test_the_notebook_is_run_from_the_top_in_the_project(book, code, fault):
         assert len(found) == 1
         assert found[0].startswith("report.ipynb does not run from the top")
         assert fault in found[0]
+
+
+def test_a_paragraph_that_findings_replace_is_named_unless_it_is_about_times(book, monkeypatch):
+    text = (
+        '# One\n\n::: {.holds claims="a-rises !a-falls"}\nx\n:::\n\n'
+        '::: {.holds claims="a-rises b-faster"}\ny\n:::\n'
+    )
+    monkeypatch.setattr(lint, "book_chapters", lambda: [Chapter("report/01-one.qmd", text)])
+    kinds = {"a-rises": "exact", "a-falls": "exact", "b-faster": QUARTILES}
+
+    def named(spec="smollm2", **verdicts):
+        findings = [
+            {"id": id, "interval_kind": kind, "n_unit": "texts", "verdict": verdicts[id[0] + id[2]]}
+            for id, kind in kinds.items()
+        ]
+        record = {"model": {"spec": spec}, "findings": findings}
+        (book / "evidence.json").write_text(json.dumps(record))
+        return [p for p in problems(book) if p.startswith("report/")]
+
+    good = {"ar": "supported", "af": "not supported", "bf": "supported"}
+    assert named(**good) == []
+    assert named(**(good | {"bf": "not supported"})) == []
+    (first,) = named(**(good | {"af": "supported"}))
+    assert first == "report/01-one.qmd, line 3: not as written: a-falls is supported."
+    assert len(named(**(good | {"ar": "not applicable"}))) == 1
+    assert named("gpt2", **(good | {"ar": "not applicable"})) == []
