@@ -270,7 +270,7 @@ def test_figures_draw_what_they_are_given(mode, monkeypatch):
     drawings = (
         (figures.knowing, knowing(3, False)),
         (figures.edit_costs, artefacts.edit_costs(model)),
-        (figures.memory, memory.recall_by_statements(model), understanding.reversal_shares()),
+        (figures.memory, *memory.shares_of(model)),
         (figures.agreement, understanding.by_layer(model)),
         (figures.by_layer, layers(0.6, 0.2, -0.2)),
     )

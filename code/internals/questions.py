@@ -5,6 +5,7 @@ A wrong edit is answered by one sentence that names the file, the line and the r
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -127,19 +128,19 @@ def _no_blank_around(path: Path, id: str, text: str) -> None:
 
 @dataclass(frozen=True)
 class AmbiguousWord:
-    """A word with two readings, and two contexts of equal length that lead to one of them each."""
+    """A word with two readings, and two contexts that lead to one of them each."""
 
     id: str
     word: str
     question: str
     continuations: tuple[str, str]
     """Of the first and of the second reading."""
-    contexts: tuple[tuple[str, ...], tuple[str, ...]]
-    """Words of the context of the first and of the second reading."""
+    contexts: tuple[str, str]
+    """Sentences that lead to the first and to the second reading."""
 
 
 def ambiguous_words(path: Path = AMBIGUITY) -> list[AmbiguousWord]:
-    """Ambiguous words with their contexts, all of one length.
+    """Ambiguous words with their contexts.
 
     Raises:
         InputError: for an entry that is not as the head of the file says, or too few of them.
@@ -155,28 +156,12 @@ def ambiguous_words(path: Path = AMBIGUITY) -> list[AmbiguousWord]:
         for continuation, _ in sides:
             _no_blank_around(path, id, continuation)
         (one, first), (two, second) = sides
-        item = AmbiguousWord(
-            id, entry["word"], entry["question"], (one, two), (_words(first), _words(second))
-        )
+        item = AmbiguousWord(id, entry["word"], entry["question"], (one, two), (first, second))
         _check_word(path, item)
         found.append(item)
-    usual = len(found[0].contexts[0])
-    for item in found:
-        for context in item.contexts:
-            if len(context) != usual:
-                raise fault(
-                    path,
-                    item.id,
-                    f"a context of {item.id!r} has {len(context)} words and the file's first one "
-                    f"{usual}; give all equally many, since they are averaged word by word.",
-                )
     if len(found) < ITEMS:
         raise fault(path, 1, f"the file has {len(found)} items; give it {ITEMS} or more.")
     return found
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.rstrip(".").split())
 
 
 def _check_word(path: Path, item: AmbiguousWord) -> None:
@@ -188,7 +173,7 @@ def _check_word(path: Path, item: AmbiguousWord) -> None:
             f"the question of {item.id!r} lacks the word {item.word!r} as a word of its own."
         )
     for context in item.contexts:
-        if item.word.lower() in (word.lower().strip(",;") for word in context):
+        if item.word.lower() in re.findall(r"\w+", context.lower()):
             raise wrong(
                 f"a context of {item.id!r} holds the ambiguous word itself; only the question may."
             )

@@ -7,6 +7,7 @@ import pandas as pd
 from internals import stats
 from internals.findings import Estimate, above, finding
 from internals.measure.behaviour import artefacts as measured
+from internals.measure.behaviour import shares
 from internals.models import ModelHandle, open_model
 
 
@@ -129,10 +130,9 @@ def sums_digits(model: ModelHandle) -> Estimate:
 def writings(model: ModelHandle) -> pd.DataFrame:
     """One row a writing: ``writing``, ``tokens`` (mean), ``probability`` (median), and the share of
     right first choices: ``right``, ``low``, ``high``."""
-    rows = []
-    for writing, part in measured.asked(model).groupby("writing", sort=False):
-        found = stats.share(part["right"], unit="capitals")
-        row = {"writing": writing, "tokens": part["tokens"].mean()}
-        row |= {"probability": part["p"].median()}
-        rows.append(row | {"right": found.value, "low": found.low, "high": found.high})
-    return pd.DataFrame(rows)
+    table = measured.asked(model)
+    found = shares(table, ["writing"], "right").set_index("writing").drop(columns="n")
+    groups = table.groupby("writing")
+    found.insert(0, "tokens", groups["tokens"].mean())
+    found.insert(1, "probability", groups["p"].median())
+    return found.rename(columns={"value": "right"}).reset_index()

@@ -43,15 +43,6 @@ def reworded(model: ModelHandle) -> Estimate:
     return recalled(256, "heldout")
 
 
-def reversal_shares() -> pd.DataFrame:
-    """``stated``, ``asked``, ``value``, ``low``, ``high``, ``n`` of `memory.reversal`."""
-    rows = []
-    for keys, part in memory.reversal(fable()).groupby(["stated", "asked"], sort=False):
-        found = stats.share(part["correct"], unit="facts")
-        rows.append((*keys, found.value, found.low, found.high, found.n))
-    return pd.DataFrame(rows, columns=["stated", "asked", "value", "low", "high", "n"])
-
-
 def _asked(stated: str, asked: str) -> Estimate:
     table = memory.reversal(fable())
     part = (table["stated"] == stated) & (table["asked"] == asked)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from internals import stats
 from internals.errors import NotApplicable
 
 
@@ -17,3 +19,13 @@ def finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
     if not np.isfinite(values).all():
         raise NotApplicable("the numbers of this model overflow")
     return values
+
+
+def shares(table: pd.DataFrame, by: list[str], flag: str) -> pd.DataFrame:
+    """Share of rows with a flag in each group, with Wilson's interval: the columns ``by``,
+    ``value``, ``low``, ``high``, ``n``."""
+    rows = []
+    for keys, part in table.groupby(by, sort=False):
+        found = stats.share(part[flag], unit="rows")
+        rows.append((*keys, found.value, found.low, found.high, found.n))
+    return pd.DataFrame(rows, columns=[*by, "value", "low", "high", "n"])

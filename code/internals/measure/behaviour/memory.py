@@ -18,6 +18,7 @@ from internals import stats
 from internals.cache import measurement
 from internals.errors import NotApplicable
 from internals.measure import capability, training_record
+from internals.measure.behaviour import shares
 from internals.measure.behaviour.rules import added
 from internals.measure.capability import EXPOSURE
 from internals.paths import DATA
@@ -43,14 +44,16 @@ def recall_by_statements(model: ModelHandle) -> pd.DataFrame:
     Columns: ``statements``, ``wording`` (trained, new), ``value``, ``low``, ``high``, ``n``.
     """
     table = capability.recall(model)
-    passes = training_record.passes()
-    rows = []
-    for (wording, level), part in table.groupby(["wording", "level"], sort=False):
-        found = stats.wilson(int(part["correct"].sum()), len(part), unit="facts")
-        name = "trained" if wording == "trained" else "new"
-        rows.append((passes * int(level), name, found.value, found.low, found.high, found.n))
-    columns = ["statements", "wording", "value", "low", "high", "n"]
-    return pd.DataFrame(rows, columns=columns).sort_values(["wording", "statements"])
+    table = table.assign(
+        wording=table["wording"].replace("heldout", "new"),
+        statements=training_record.passes() * table["level"],
+    )
+    return shares(table, ["statements", "wording"], "correct")
+
+
+def shares_of(model: ModelHandle) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`recall_by_statements`, and the shares of `reversal` by ``stated`` and ``asked``."""
+    return recall_by_statements(model), shares(reversal(model), ["stated", "asked"], "correct")
 
 
 @measurement(files=[EXPOSURE, "data/facts/templates.yaml"])

@@ -183,7 +183,7 @@ def ambiguity(model: ModelHandle, path: Path = questions.AMBIGUITY) -> pd.DataFr
     loaded = model.loaded()
     asked = []
     for item in questions.ambiguous_words(path):
-        texts = [f"{' '.join(words)}. {item.question}" for words in item.contexts]
+        texts = [f"{context.rstrip('.')}. {item.question}" for context in item.contexts]
         heads = [prompt_ids(loaded.tokenizer, text) for text in texts]
         answers = [word_ids(loaded.tokenizer, text) for text in item.continuations]
         if max(map(len, heads)) + max(map(len, answers)) <= loaded.facts.context_length:
