@@ -165,7 +165,7 @@ def layers(value, gain, late):
         (task, source, layer, x, x - 0.01, x + 0.01, 16)
         for task, x in values.items()
         for source, at in ((likeness.MODEL, (0, 2, 4)), (likeness.TWIN, (0, 2, 4)),
-                           (likeness.STATIC, (math.nan,)))
+                           (likeness.STATIC, (math.nan,)), (likeness.FREQUENCY, (math.nan,)))
         for layer in at
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=["task", "source", "layer", "value", "low", "high", "n"])
@@ -180,9 +180,10 @@ WORLDS = [
     (asked, "pairs", lambda: pairs(2.0), lambda: pairs(-1.0),
      {tricks: ["heard"]}),
     (asked, "pairs", lambda: pairs(2.0), lambda: pairs(6.0), {tricks: ["both"]}),
+    (asked, "pairs", lambda: pairs(2.0), lambda: pairs(2.0, -1.0), {tricks: ["tempted"]}),
     (asked, "ambiguity", lambda: ambiguity(4), lambda: ambiguity(0), {tricks: ["context"]}),
     (asked, "knowing", lambda: knowing(3, False), lambda: knowing(0, True),
-     {tricks: ["surer", "declined"]}),
+     {tricks: ["surer", "surer_little", "declined"]}),
     (edits, "asked", lambda: capitals(True), lambda: capitals(False),
      {artefacts: ["blank", "typo", "split"]}),
     (edits, "edits", lambda: edited(0.5), lambda: edited(0.0),
@@ -205,7 +206,8 @@ WORLDS = [
     (memory, "sums", lambda: sums(0.9, 0.4), lambda: sums(0.0, 0.0),
      {understanding: ["sums_new", "sums_gap"]}),
     (likeness, "by_layer", lambda: layers(0.6, 0.2, -0.2), lambda: layers(0.0, 0.0, 0.0),
-     {representations: ["ratings", "ratings_gain", "ratings_last", "groups", "senses",
+     {representations: ["ratings", "ratings_gain", "ratings_last", "ratings_twin",
+                        "ratings_frequency", "groups", "groups_static", "senses",
                         "senses_gain"]}),
     (memory, "against_common", lambda: against(0.5, 0.9), lambda: against(0.8, 0.8),
      {objective: ["frequency"]}),

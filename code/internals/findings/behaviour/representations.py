@@ -50,13 +50,13 @@ def ratings_last(model: ModelHandle) -> Estimate:
     return _found(model, measured.LATE, measured.MODEL, CHOSEN)
 
 
-@finding()
+@finding(expect=above(0))
 def ratings_twin(model: ModelHandle) -> Estimate:
     """In a twin with random weights the rank correlation with human ratings is {value}."""
     return _found(model, measured.RATED, measured.TWIN, CHOSEN)
 
 
-@finding()
+@finding(expect=above(0))
 def ratings_frequency(model: ModelHandle) -> Estimate:
     """Likeness in frequency goes with human ratings (rank correlation {value})."""
     return _found(model, measured.RATED, measured.FREQUENCY)
@@ -68,7 +68,7 @@ def groups(model: ModelHandle) -> Estimate:
     return _found(model, measured.GROUPED, measured.MODEL, CHOSEN)
 
 
-@finding(unit="share")
+@finding(unit="share", expect=above(0.2))
 def groups_static(model: ModelHandle) -> Estimate:
     """The word with the nearest static embedding is of the same category in {value}."""
     return _found(model, measured.GROUPED, measured.STATIC)

@@ -33,7 +33,7 @@ def heard(model: ModelHandle) -> Estimate:
     return _families(table, measured.effects(table))
 
 
-@finding(unit="bits")
+@finding(unit="bits", expect=above(0))
 def tempted(model: ModelHandle) -> Estimate:
     """Where the answer stays, the trick lowers its odds by {value}."""
     table = _part(model, switches=False)
@@ -55,7 +55,7 @@ def surer(model: ModelHandle) -> Estimate:
     return measured.separation(measured.knowing(model), "well known")
 
 
-@finding(unit="share")
+@finding(unit="share", expect=above(0.5))
 def surer_little(model: ModelHandle) -> Estimate:
     """The next token is less certain for an invented name than for a little-known one in {value}
     of the comparisons."""
