@@ -6,19 +6,13 @@ from internals.findings import Estimate, above, below, finding
 from internals.measure.behaviour import representations as measured
 from internals.models import ModelHandle
 
-CHOSEN = 0.5
-"""Share of the blocks after which the states are compared: the middle, so that none is picked for
-its result."""
 
-
-def _found(model: ModelHandle, task: str, source: str, share: float | None = None) -> Estimate:
-    """Value of a task for a source, for layers after a share of the blocks."""
+def _found(model: ModelHandle, task: str, source: str) -> Estimate:
+    """Value of a task for a source; in the middle layer, so that none is picked for its result."""
     table = measured.by_layer(model)
     part = table[(table["task"] == task) & (table["source"] == source)]
-    if share is not None:
-        at = share * part["layer"].max()
-        part = part.loc[[(part["layer"] - at).abs().idxmin()]]
-    row = part.iloc[0]
+    middle = (part["layer"] - part["layer"].max() / 2).abs().fillna(0)
+    row = part.loc[middle.idxmin()]
     unit = "categories" if task == measured.GROUPED else "words"
     value, low, high = (float(row[name]) for name in ("value", "low", "high"))
     return Estimate(value, low, high, int(row["n"]), unit, f"bootstrap over {unit}")
@@ -27,7 +21,7 @@ def _found(model: ModelHandle, task: str, source: str, share: float | None = Non
 @finding(expect=above(0))
 def ratings(model: ModelHandle) -> Estimate:
     """The likeness of hidden states goes with human ratings (rank correlation {value})."""
-    return _found(model, measured.RATED, measured.MODEL, CHOSEN)
+    return _found(model, measured.RATED, measured.MODEL)
 
 
 @finding()
@@ -40,20 +34,20 @@ def ratings_static(model: ModelHandle) -> Estimate:
 def ratings_gain(model: ModelHandle) -> Estimate:
     """Hidden states agree with human ratings better than static embeddings, by {value} in rank
     correlation."""
-    return _found(model, measured.GAIN, measured.MODEL, CHOSEN)
+    return _found(model, measured.GAIN, measured.MODEL)
 
 
 @finding(expect=below(0))
 def ratings_last(model: ModelHandle) -> Estimate:
     """In the last layer the agreement with human ratings is lower again, by {value} in rank
     correlation."""
-    return _found(model, measured.LATE, measured.MODEL, CHOSEN)
+    return _found(model, measured.LATE, measured.MODEL)
 
 
 @finding(expect=above(0))
 def ratings_twin(model: ModelHandle) -> Estimate:
     """In a twin with random weights the rank correlation with human ratings is {value}."""
-    return _found(model, measured.RATED, measured.TWIN, CHOSEN)
+    return _found(model, measured.RATED, measured.TWIN)
 
 
 @finding(expect=above(0))
@@ -65,7 +59,7 @@ def ratings_frequency(model: ModelHandle) -> Estimate:
 @finding(unit="share", expect=above(0.2))
 def groups(model: ModelHandle) -> Estimate:
     """The word with the nearest hidden state is of the same category in {value} of the cases."""
-    return _found(model, measured.GROUPED, measured.MODEL, CHOSEN)
+    return _found(model, measured.GROUPED, measured.MODEL)
 
 
 @finding(unit="share", expect=above(0.2))
@@ -78,7 +72,7 @@ def groups_static(model: ModelHandle) -> Estimate:
 def senses(model: ModelHandle) -> Estimate:
     """A word's hidden state is nearer to the same sense than to the other one in {value} of the
     comparisons."""
-    return _found(model, measured.SENSED, measured.MODEL, CHOSEN)
+    return _found(model, measured.SENSED, measured.MODEL)
 
 
 @finding(unit="share")
@@ -90,4 +84,4 @@ def senses_static(model: ModelHandle) -> Estimate:
 @finding(unit="points", expect=above(0))
 def senses_gain(model: ModelHandle) -> Estimate:
     """Hidden states tell senses apart better than the words of the sentence alone, by {value}."""
-    return _found(model, measured.SENSE_GAIN, measured.MODEL, CHOSEN)
+    return _found(model, measured.SENSE_GAIN, measured.MODEL)

@@ -1,7 +1,7 @@
 """Hidden states beside human judgements: related words, everyday categories, senses of a word.
 
 Three comparisons, each by layer, each with what costs no understanding: the static embedding, a
-random twin, frequency and spelling. Units: the word, the category, the ambiguous word. Axes:
+random twin, frequency. Units: the word, the category, the ambiguous word. Axes:
 ``word``, ``layer``, ``width``.
 """
 
@@ -63,7 +63,7 @@ def by_layer(
     tails = [word_ids(tokenizer, word) for word in judged.words]
     texts = [prompt_ids(tokenizer, text) for text in judged.senses["text"]]
     static = judged.compare(*(_static(loaded, ids) for ids in (tails, texts)))
-    rows = [_row(task, STATIC, None, values) for task, values in static.items()]
+    rows = [_row(task, STATIC, np.nan, values) for task, values in static.items()]
     for source, network in ((MODEL, loaded.model), (TWIN, loaded.random_twin(seed))):
         of_words = states(network, prompt_ids(tokenizer, PREFIX), tails, layers)
         of_texts = states(network, [], texts, layers)
@@ -73,29 +73,17 @@ def by_layer(
             own[LATE] = found[-1][RATED] - own[RATED]
             own[SENSE_GAIN] = own[SENSED] - static[SENSED]
             rows += [_row(task, source, layer, values) for task, values in own.items()]
-    rows += [_row(RATED, FREQUENCY, None, judged.rated(frequency_likeness(judged.words)))]
-    units = {
-        **dict.fromkeys(
-            (RATED, GAIN, LATE), len({*judged.ratings["word1"], *judged.ratings["word2"]})
-        ),
-        **dict.fromkeys((SENSED, SENSE_GAIN), judged.senses["word"].nunique()),
-        GROUPED: judged.categories["category"].nunique(),
-    }
-    table = pd.DataFrame(rows)
+    rows += [_row(RATED, FREQUENCY, np.nan, judged.rated(frequency_likeness(judged.words)))]
+    pairs = {*judged.ratings["word1"], *judged.ratings["word2"]}
+    units = dict.fromkeys((RATED, GAIN, LATE), len(pairs))
+    units |= dict.fromkeys((SENSED, SENSE_GAIN), judged.senses["word"].nunique())
+    units[GROUPED] = judged.categories["category"].nunique()
+    table = pd.DataFrame(rows, columns=["task", "source", "layer", "value", "low", "high"])
     return table.assign(n=table["task"].map(units))
 
 
-def _row(task: str, source: str, layer: int | None, values: Floats) -> dict[str, Any]:
-    low, high = np.quantile(values[1:], [0.025, 0.975])
-    at = np.nan if layer is None else float(layer)
-    return {
-        "task": task,
-        "source": source,
-        "layer": at,
-        "value": values[0],
-        "low": low,
-        "high": high,
-    }
+def _row(task: str, source: str, layer: float, values: Floats) -> tuple[Any, ...]:
+    return task, source, layer, values[0], *np.quantile(values[1:], [0.025, 0.975])
 
 
 class Judged:

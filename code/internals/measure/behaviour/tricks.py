@@ -205,21 +205,19 @@ def effects(table: pd.DataFrame) -> pd.Series:
 
 
 def by_family(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a family: ``family``, ``kind`` (changes the answer, tempts), ``pairs``, shares of
-    pairs in which the right continuation is preferred after the ``control``, after the ``trick``
-    and after ``both``, and the mean of `effects`, ``effect`` (bits)."""
+    """One row a family: ``family``, ``kind`` (changes the answer, tempts), shares of pairs in which
+    the right continuation is preferred after the ``control``, after the ``trick`` and after
+    ``both``, and the mean of `effects`, ``effect`` (bits)."""
     rights = table.assign(
         kind=np.where(table["switches"], "changes the answer", "tempts"),
+        control=table["control"] > 0,
+        trick=table["trick"] > 0,
+        both=both_right(table),
         effect=effects(table),
-        pairs=1.0,
-        **{side: (table[side] > 0).astype(float) for side in ("control", "trick")},
-        both=both_right(table).astype(float),
     )
-    shares = ["control", "trick", "both", "effect"]
-    found = rights.groupby(["family", "kind"], sort=False).agg(
-        {"pairs": "size", **dict.fromkeys(shares, "mean")}
-    )
-    return found.reset_index().sort_values(["kind", "effect"], ignore_index=True)
+    means = ["control", "trick", "both", "effect"]
+    found = rights.groupby(["family", "kind"], sort=False)[means].mean().reset_index()
+    return found.sort_values(["kind", "effect"], ignore_index=True)
 
 
 def both_right(table: pd.DataFrame) -> pd.Series:
