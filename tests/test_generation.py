@@ -27,9 +27,7 @@ from internals.generation.sampling import Sampler
 from internals.measure.generation import (
     choices,
     clock,
-    equality,
     memory,
-    metrics,
     operations,
     quality,
     roofline,
@@ -40,6 +38,7 @@ from internals.measure.generation import (
     stores,
 )
 from internals.models import open_model
+from internals.tokens import start_ids
 from odd_models import ODD
 from tiny_models import build
 
@@ -108,22 +107,22 @@ def test_the_closed_form_of_gpt2_is_24nd2_plus_4n2d():
 
 
 def test_a_pass_needs_its_operations_and_the_bytes_of_weights_and_cache(handle):
-    facts, peak = handle.facts, roofline.Machine(operations=1e6, bandwidth=1e3, threads=1)
+    facts, peak = handle.facts, roofline.Machine(operations=1e6, bandwidth=1e3)
     need = roofline.need_of(facts, peak, fed=5)
     assert need.operations == operations.cost_of(facts).full(5)
     parameters = build("llama").named_parameters()
     matrices = sum(p.numel() for n, p in parameters if p.ndim == 2 and "embed" not in n)
-    assert need.bytes == 4 * matrices + 5 * memory.bytes_per_token(facts, 4)
+    assert need.bytes == 4 * matrices + 5 * memory.bytes_per_token(facts)
     assert need.seconds == need.operations / 1e6 + need.bytes / 1e3
     one, four = (roofline.need_of(facts, peak, fed=1, cached=31, batch=b) for b in (1, 4))
     assert four.operations == 4 * one.operations
-    assert four.bytes - one.bytes == 3 * 32 * memory.bytes_per_token(facts, 4)
+    assert four.bytes - one.bytes == 3 * 32 * memory.bytes_per_token(facts)
 
 
 def test_the_foretold_gain_lies_between_that_of_pure_reading_and_of_pure_arithmetic(handle):
     slow = {"operations": 1e30, "bandwidth": 1e3}, {"operations": 1e3, "bandwidth": 1e30}
     reading, arithmetic = (
-        roofline.foretold(handle.facts, roofline.Machine(threads=1, **own), 32) for own in slow
+        roofline.foretold(handle.facts, roofline.Machine(**own), 32) for own in slow
     )
     assert reading == pytest.approx(1, abs=0.05), "every pass reads the weights once"
     cost = operations.cost_of(handle.facts)
@@ -144,23 +143,16 @@ def test_a_timed_text_is_that_of_the_library_with_and_without_a_cache():
     for mode in (False, True):
         ticks = itertools.count()
         made = speed.timed_text(model, ids, 9, cached=mode, clock=lambda t=ticks: next(t))
-        assert [token for _, token, _ in made] == theirs
-        assert [second for second, _, _ in made] == list(range(1, 10))
-
-
-def test_differences_end_where_the_texts_part():
-    def text(*tokens):
-        return [(0.0, token, torch.tensor([[float(token), 0.0]])) for token in tokens]
-
-    found = speed.differences(text(3, 4, 5, 6), text(3, 5, 5, 6))
-    assert found[:2] == [0, 1]
-    assert all(map(math.isnan, found[2:])), "what follows another token cannot be compared"
+        assert made == {"token": theirs, "seconds": list(range(1, 10))}
 
 
 def test_whole_texts_and_their_steps(handle):
     table = speed.texts.uncached(handle)
     assert table.groupby("mode")["new"].max().to_dict() == {"cache": 32, "no cache": 32}
-    assert table["difference"].max() < 1e-4
+    assert (
+        table.pivot(index=["round", "new"], columns="mode", values="token").nunique(axis=1).max()
+        == 1
+    )
     ups = speed.speed_ups(table)
     assert ups["passes"].iloc[0] == pytest.approx(sum(range(8, 40)) / (8 + 31))
     assert (ups["ratio"] * ups["cache"]).to_numpy() == pytest.approx(ups["no cache"])
@@ -178,9 +170,8 @@ def test_a_model_that_takes_seconds_for_a_pass_writes_shorter_texts():
 
 @pytest.mark.parametrize("family", FIVE)
 def test_the_cache_changes_no_first_choice(family, tiny_folder):
-    table = equality.equality.uncached(open_model(str(tiny_folder(family))))
+    table = speed.parted.uncached(open_model(str(tiny_folder(family))))
     assert table["flips"].sum() == 0
-    assert 0 < table["largest"].max() < 1e-3
 
 
 # --- scaling ------------------------------------------------------------------------------------
@@ -254,7 +245,7 @@ def test_a_full_store_gives_the_loss_of_one_pass():
 def test_a_timed_step_from_a_cache_is_a_step_of_the_model(handle):
     loaded = handle.loaded()
     run, size = steps.cached_step(loaded, 20, stores.everything, rows=2)
-    assert size == 2 * 19 * memory.bytes_per_token(loaded.facts, 4)
+    assert size == 2 * 19 * memory.bytes_per_token(loaded.facts)
     with torch.inference_mode():
         assert torch.equal(run(), run()), "running it leaves no trace"
     assert run().shape == (2, 1, loaded.facts.vocab_size_embedding)
@@ -329,18 +320,18 @@ def test_the_library_hides_a_top_k(handle):
 
 
 def test_diversity_by_hand():
-    assert metrics.distinct([[1, 2, 1, 2]], 2) == 2 / 3
-    assert metrics.distinct([[1, 2], [1, 2]], 1) == 0.5
-    assert metrics.repetition([1, 2, 3, 4, 1, 2, 3, 4]) == pytest.approx(1 - 4 / 5)
-    assert metrics.self_bleu(["the cat sat on the mat"] * 2) == pytest.approx(100)
-    assert metrics.self_bleu(["one two three four", "five six seven eight"]) < 5
-    assert math.isnan(metrics.self_bleu(["alone"]))
+    assert quality.distinct([[1, 2, 1, 2]], 2) == 2 / 3
+    assert quality.distinct([[1, 2], [1, 2]], 1) == 0.5
+    assert quality.repetition([1, 2, 3, 4, 1, 2, 3, 4]) == pytest.approx(1 - 4 / 5)
+    assert quality.self_bleu(["the cat sat on the mat"] * 2) == pytest.approx(100)
+    assert quality.self_bleu(["one two three four", "five six seven eight"]) < 5
+    assert math.isnan(quality.self_bleu(["alone"]))
 
 
 def test_the_judge_counts_bits_for_each_byte(handle):
     loaded = handle.loaded()
     found = quality.bits_per_byte(loaded, ["the cat"], [" sat on it"])
-    head = [*samples.start_ids(loaded), *samples.token_ids(loaded, "the cat")]
+    head = [*start_ids(loaded.tokenizer), *samples.token_ids(loaded, "the cat")]
     tail = samples.token_ids(loaded, " sat on it")
     with torch.no_grad():
         lp = loaded.model(torch.tensor([[*head, *tail]])).logits[0].log_softmax(-1)
@@ -374,7 +365,7 @@ def test_settings_are_compared_by_opening():
 # --- findings, in worlds where they hold and where they do not ----------------------------------
 
 
-def texts_with(gain, parted=False, gap=0.0):
+def texts_with(gain, parted=False):
     """Three texts; with a cache a token takes a second, without one `gain` seconds at the end."""
     rows = []
     for number in range(3):
@@ -382,8 +373,8 @@ def texts_with(gain, parted=False, gap=0.0):
             for new in (32, 64, 128):
                 seconds = new * (1 if mode == "cache" else 1 + (gain - 1) * new / 128)
                 token = 7 if parted and mode == "cache" else 1
-                rows.append((number, new, new + 7, gap, True, mode, seconds, token))
-    columns = ["round", "new", "length", "difference", "read", "mode", "seconds", "token"]
+                rows.append((number, new, new + 7, True, mode, seconds, token))
+    columns = ["round", "new", "length", "read", "mode", "seconds", "token"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -471,13 +462,12 @@ def counted_with(difference):
 
 
 def held_with(bytes_):
-    return memory.Held(
-        pd.DataFrame({"tokens": [1], "bytes": [bytes_], "formula": [512]}), (None,), 4
-    )
+    table = pd.DataFrame({"tokens": [1], "bytes": [bytes_], "formula": [512]})
+    return memory.Held(table, (None,))
 
 
-FAST = roofline.Machine(operations=1e9, bandwidth=1e30, threads=1)
-SLOW = roofline.Machine(operations=1e30, bandwidth=1e9, threads=1)
+FAST = roofline.Machine(operations=1e9, bandwidth=1e30)
+SLOW = roofline.Machine(operations=1e30, bandwidth=1e9)
 
 
 def near_fore(factor):
@@ -486,7 +476,6 @@ def near_fore(factor):
 
 WORLDS = [
     (cache.same, speed, "texts", (texts_with(3), texts_with(3, parted=True))),
-    (cache.logits, speed, "texts", (texts_with(3, gap=1e-4), texts_with(3, gap=1.0))),
     (cache.faster, speed, "texts", (texts_with(3), texts_with(0.9))),
     (cache.dramatic, speed, "texts", (texts_with(30), texts_with(3))),
     (cache.of_count, speed, "texts", (texts_with(3), texts_with(300))),
@@ -554,7 +543,7 @@ def test_what_is_foretold_is_compared_with_what_was_measured(handle, monkeypatch
 
 MEASUREMENTS = {
     "texts": speed.texts,
-    "equality": equality.equality,
+    "parted": speed.parted,
     "costs": steps.costs,
     "batches": steps.batches,
     "times": scaling.times,
@@ -591,7 +580,7 @@ def test_odd_models_are_measured_or_refused(name, odd_folder, handle):
             refused.append((key, str(why)))
             continue
         table = found if isinstance(found, pd.DataFrame) else pd.DataFrame()
-        numbers = table.select_dtypes("number").drop(columns="difference", errors="ignore")
+        numbers = table.select_dtypes("number")
         assert name == "overflowing" or np.isfinite(numbers.to_numpy(float)).all(), key
     assert all(reason for _, reason in refused)
     most = {"context of 16": 12, "overflowing": 12, "characters": 1}.get(name, 0)

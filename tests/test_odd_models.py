@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, processors
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from internals.generation.generate import context_length, generate
+from internals.generation.generate import generate
 from internals.models import checks, load, open_model
 from internals.models.facts import UNSTATED_CONTEXT
 from internals.models.failures import IncompleteModelError, UnsupportedModelError
+from internals.models.families import context_length
 from internals.tokens import display, pieces, prompt_ids, start_ids, tokenizer_facts
 from tiny_models import FAMILIES, build
 from tokenizers_small import ALL, byte_fallback_bpe, byte_level_bpe, wordpiece

@@ -84,8 +84,8 @@ def test_all_mass_on_one_token_keeps_it():
 
 def test_temperature_changes_the_nucleus_so_the_order_of_the_rules_matters():
     logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
-    hot_first = s.compose(s.temperature(3), s.top_p(0.8))(logits)
-    hot_last = s.compose(s.top_p(0.8), s.temperature(3))(logits)
+    hot_first = s.Sampler("hot", temperature=3, top_p=0.8).rule()(logits)
+    hot_last = s.temperature(3)(s.top_p(0.8)(logits))
     assert kept(hot_first).sum() > kept(hot_last).sum()
 
 
@@ -181,5 +181,5 @@ def test_parameters_out_of_range_get_one_sentence(make, sentence):
 @given(rows)
 @settings(max_examples=30)
 def test_rules_that_keep_everything_change_nothing(logits):
-    rule = s.compose(s.temperature(1), s.top_k(10_000), s.top_p(1))
+    rule = s.Sampler("all", temperature=1, top_k=10_000, top_p=1).rule()
     assert torch.equal(rule(logits), logits)

@@ -107,14 +107,12 @@ def _rung(dataset: Path, work: Path, width: int, tokens: int, recipe: Recipe) ->
 
 def document_bits(model: Any, tokenizer: Any, texts: pd.DataFrame) -> pd.DataFrame:
     """Surprisal of every held-out document: ``document``, ``kind``, ``bytes``, ``bits``."""
-    from internals.measure.scoring import first_choices
+    from internals.measure.scoring import token_log_probs
 
     ids = tokenizer(texts["text"].tolist(), truncation=True, max_length=LONGEST - 1)["input_ids"]
-    scores = first_choices(model, [[tokenizer.eos_token_id, *row] for row in ids])
+    scores = token_log_probs(model, [[tokenizer.eos_token_id, *row] for row in ids])
     rows = [
         (number, kind, len(tokenizer.decode(row).encode()), -log_prob.sum() / math.log(2))
-        for number, (kind, row, (log_prob, _)) in enumerate(
-            zip(texts["kind"], ids, scores, strict=True)
-        )
+        for number, (kind, row, log_prob) in enumerate(zip(texts["kind"], ids, scores, strict=True))
     ]
     return pd.DataFrame(rows, columns=["document", "kind", "bytes", "bits"])

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from internals.measure.capability import recall_table
-from internals.measure.scoring import score_tokens
+from internals.measure.scoring import token_log_probs
 from internals.models import eager_attention
 
 DOCUMENTS_PER_KIND = 40
@@ -37,11 +37,10 @@ def bits_per_byte(model: Any, tokenizer: Any, texts: list[str]) -> float:
     Documents begin after an end token, as in training, and are cut at :data:`LONGEST` tokens.
     """
     ids = tokenizer(texts, truncation=True, max_length=LONGEST - 1)["input_ids"]
-    scores = score_tokens(model, [[tokenizer.eos_token_id, *row] for row in ids])
-    nats = sum(-s.log_prob.sum() for s in scores)
+    scores = token_log_probs(model, [[tokenizer.eos_token_id, *row] for row in ids])
+    nats = sum(-s.sum() for s in scores)
     n_bytes = sum(
-        len(tokenizer.decode(row[: len(s.log_prob)]).encode())
-        for row, s in zip(ids, scores, strict=True)
+        len(tokenizer.decode(row[: len(s)]).encode()) for row, s in zip(ids, scores, strict=True)
     )
     return float(nats / math.log(2) / n_bytes)
 
@@ -58,9 +57,9 @@ def induction(model: Any, vocab: int, seed: int = 0) -> dict[str, float]:
     period = INDUCTION_PERIOD
     half = np.random.default_rng(seed).integers(1, vocab, (INDUCTION_ROWS, period))
     rows = np.concatenate([half, half], axis=1)
-    scores = score_tokens(model, rows.tolist())
-    first = np.mean([-s.log_prob[: period - 1].mean() for s in scores])
-    second = np.mean([-s.log_prob[period:].mean() for s in scores])
+    scores = token_log_probs(model, rows.tolist())
+    first = np.mean([-s[: period - 1].mean() for s in scores])
+    second = np.mean([-s[period:].mean() for s in scores])
     ids = torch.as_tensor(rows, device=model.device)
     with eager_attention(model), torch.inference_mode():
         weights = model(input_ids=ids, output_attentions=True, use_cache=False).attentions

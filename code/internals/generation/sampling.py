@@ -7,6 +7,7 @@ Axes: any leading axes, then ``vocab``.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -97,17 +98,6 @@ def _nucleus_edge(rows: Tensor, p: float, stage: int = 0) -> tuple[Tensor, Tenso
     return last, ties
 
 
-def compose(*rules: Rule) -> Rule:
-    """One rule that applies ``rules`` from left to right."""
-
-    def rule(logits: Tensor) -> Tensor:
-        for part in rules:
-            logits = part(logits)
-        return logits
-
-    return rule
-
-
 @dataclass(frozen=True)
 class Sampler:
     """A named decoding strategy: greedy, or a draw after temperature, top-k and top-p, in this
@@ -124,12 +114,10 @@ class Sampler:
 
     def rule(self) -> Rule:
         """The rules of this strategy as one."""
-        parts = [temperature(self.temperature)]
-        if self.top_k is not None:
-            parts.append(top_k(self.top_k))
-        if self.top_p is not None:
-            parts.append(top_p(self.top_p))
-        return compose(*parts)
+        rules = [temperature(self.temperature)]
+        rules += [] if self.top_k is None else [top_k(self.top_k)]
+        rules += [] if self.top_p is None else [top_p(self.top_p)]
+        return lambda logits: functools.reduce(lambda z, rule: rule(z), rules, logits)
 
     def choose(self, logits: Tensor, generator: Generator | None = None) -> Tensor:
         """The next token of each row: ``(batch, vocab) -> (batch,)``."""

@@ -16,6 +16,7 @@ from internals import inputs
 from internals.cache import measurement
 from internals.errors import NotApplicable
 from internals.measure import effort
+from internals.measure.probabilities.temperature import NUCLEUS, PROMPTS, prompt_logits
 from internals.measure.windows import HELD_OUT, window_length, windows
 from internals.models import ModelHandle, eager_attention, families
 from internals.tokens import prompt_ids
@@ -25,9 +26,7 @@ if TYPE_CHECKING:
 
     from internals.models import LoadedModel
 
-PROMPTS = inputs.PROMPTS / "next_token.yaml"
 DOCUMENTS, SEQ = 12, 48
-NUCLEUS = 0.9
 
 
 @measurement
@@ -40,57 +39,45 @@ def after_prompts(model: ModelHandle, prompts: Path = PROMPTS) -> pd.DataFrame:
     ``nucleus_mass`` (of the top-p set of 0.9), ``same_order`` (temperature two before or after
     top-p keeps as many tokens), ``loss_gap`` (tokens of the text without a probability).
     """
-    loaded = model.loaded()
-    rows = []
-    for prompt in inputs.prompts(prompts):
-        z = _last_logits(loaded, prompt_ids(loaded.tokenizer, prompt.text))
-        p, warm = z.softmax(-1), (z / 2).softmax(-1)
-        order = p.sort(descending=True)
-        inside = order.values.cumsum(0) - order.values < NUCLEUS
-        halved = (p / 2) / (p / 2).sum()
-        blank = _last_logits(loaded, prompt_ids(loaded.tokenizer, prompt.text + " ")).softmax(-1)
-        plain = loaded.tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
-        whole = prompt_ids(loaded.tokenizer, prompt.text)
-        rows.append(
-            {
-                "prompt": prompt.id,
-                "top_prob": order.values[0].item(),
-                "top_ten": order.values[:10].sum().item(),
-                "log_sum_exp": z.logsumexp(-1).item(),
-                "moved_by_division": 0.5 * (halved - warm).abs().sum().item(),
-                "moved_by_blank": 0.5 * (blank - p).abs().sum().item(),
-                "first_changes": any((z / t).argmax() != z.argmax() for t in (0.1, 2.0)),
-                "nucleus_mass": order.values[inside].sum().item(),
-                "same_order": _nucleus(warm) == _nucleus(p),
-                "loss_gap": len(plain) - (len(whole) - 1),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _nucleus(p: Tensor) -> int:
-    """Number of tokens in the smallest set that holds :data:`NUCLEUS` of ``(vocab,)``."""
-    return int((p.sort(descending=True).values.cumsum(0) < NUCLEUS).sum()) + 1
-
-
-def _last_logits(loaded: LoadedModel, ids: list[int]) -> Tensor:
-    """``(vocab,)`` in float64."""
     import torch
 
-    row = torch.tensor([ids[-loaded.facts.context_length :]], device=loaded.model.device)
-    with torch.inference_mode():
-        return loaded.model(row, use_cache=False).logits[0, -1].double().cpu()
+    tokenizer, chosen = model.loaded().tokenizer, inputs.prompts(prompts)
+    z = torch.from_numpy(prompt_logits(model, prompts)).double()
+    blank = torch.from_numpy(prompt_logits(model, prompts, " ")).double().softmax(-1)
+    p, warm = z.softmax(-1), (z / 2).softmax(-1)
+    ordered = p.sort(descending=True).values
+    halved = (p / 2) / (p / 2).sum(-1, keepdim=True)
+    columns = {
+        "top_prob": ordered[:, 0],
+        "top_ten": ordered[:, :10].sum(-1),
+        "log_sum_exp": z.logsumexp(-1),
+        "moved_by_division": (halved - warm).abs().sum(-1) / 2,
+        "moved_by_blank": (blank - p).abs().sum(-1) / 2,
+        "first_changes": ((z / 0.1).argmax(-1) != z.argmax(-1)) | (warm.argmax(-1) != z.argmax(-1)),
+        "nucleus_mass": (ordered * (ordered.cumsum(-1) - ordered < NUCLEUS)).sum(-1),
+        "same_order": _nucleus(warm) == _nucleus(p),
+    }
+    table = pd.DataFrame({name: column.numpy() for name, column in columns.items()})
+    texts = [prompt.text for prompt in chosen]
+    plain = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    whole = [len(prompt_ids(tokenizer, text)) for text in texts]
+    table["loss_gap"] = np.array(plain) - (np.array(whole) - 1)
+    return table.assign(prompt=[prompt.id for prompt in chosen])
+
+
+def _nucleus(p: Tensor) -> Tensor:
+    """Number of tokens in the smallest set that holds :data:`NUCLEUS` of ``(prompt, vocab)``."""
+    return (p.sort(descending=True).values.cumsum(-1) < NUCLEUS).sum(-1) + 1
 
 
 @measurement(files=[HELD_OUT])
 def in_documents(model: ModelHandle) -> pd.DataFrame:
     """Attention and states over windows of held-out text, and what common mistakes say of them
 
-    One row a document. Columns: ``first_weight`` (attention to the first token, mean of heads and
-    of the later half of the positions), ``narrowest`` and ``widest`` (entropy of the most and least
-    focused head, as a share of an even look), ``middle_cosine`` (of unrelated tokens in the middle
-    layer), ``early_choice`` (share of positions at which one layer before the end the first choice
-    is already the final one; NaN where earlier layers cannot be read).
+    One row a document. Columns: ``narrowest`` (entropy of the most focused head, as a share of an
+    even look), ``middle_cosine`` (of unrelated tokens in the middle layer), ``early_choice`` (share
+    of positions at which one layer before the end the first choice is already the final one; NaN
+    where earlier layers cannot be read).
     """
     import torch
 
@@ -100,14 +87,13 @@ def in_documents(model: ModelHandle) -> pd.DataFrame:
         out = loaded.model(ids, use_cache=False, output_hidden_states=True, output_attentions=True)
     half = ids.shape[1] // 2
     even = np.log2(np.arange(half, ids.shape[1]) + 1.0)
-    shares, first = [], []
+    shares = []
     for weights in out.attentions:  # (document, head, seq, seq)
         late = weights[:, :, half:].float()
         entropy = -(late * late.clamp_min(1e-30).log2()).sum(-1).cpu().numpy()
         shares.append((entropy / even).mean(-1))
-        first.append(late[..., 0].mean((1, 2)).cpu().numpy())
     share = np.concatenate(shares, axis=1)  # (document, layer · head)
-    # Heads are chosen on the other documents: none must win by its luck in this one.
+    # The head is chosen on the other documents: none must win by its luck in this one.
     rest = share.sum(0) - share
     documents = np.arange(len(share))
     middle = out.hidden_states[len(out.hidden_states) // 2][:, 1:].float()
@@ -115,9 +101,7 @@ def in_documents(model: ModelHandle) -> pd.DataFrame:
     cosine = (unit * unit.roll(1, 0).flip(1)).sum(-1).mean(-1)
     return pd.DataFrame(
         {
-            "first_weight": np.mean(first, axis=0),
             "narrowest": share[documents, rest.argmin(1)],
-            "widest": share[documents, rest.argmax(1)],
             "middle_cosine": cosine.cpu().numpy(),
             "early_choice": _early_choice(loaded, out),
         }

@@ -14,16 +14,16 @@ import numpy as np
 import pandas as pd
 
 from fable.designed import CANDIDATES, prompt, templates
-from internals import tokens
 from internals.cache import measurement
 from internals.measure import effort
 from internals.measure.answers import answer_scores
-from internals.measure.scoring import first_choices
+from internals.measure.scoring import token_log_probs
 from internals.measure.windows import HELD_OUT
 from internals.paths import DATA
+from internals.tokens import start_ids
 
 if TYPE_CHECKING:
-    from internals.models import LoadedModel, ModelHandle
+    from internals.models import ModelHandle
 
 EXPOSURE = "data/training/exposure.csv"
 STORIES_FLOOR = 1.7
@@ -39,27 +39,19 @@ def held_out_loss(model: ModelHandle) -> pd.DataFrame:
     begin after an end token where the model has one, and are cut to its context.
     """
     loaded = model.loaded()
-    start = start_ids(loaded)
+    start = start_ids(loaded.tokenizer)
     limit = min(_LONGEST, loaded.facts.context_length) - len(start)
     with (DATA / "heldout" / "documents.jsonl").open(encoding="utf-8") as lines:
         documents = [json.loads(line) for line in lines]
     documents = documents[:: max(1, len(documents) // effort.units(loaded.facts, len(documents)))]
     plain = {"add_special_tokens": False, "verbose": False}
     ids = [loaded.tokenizer(d["text"], **plain)["input_ids"][:limit] for d in documents]
-    scores = first_choices(loaded.model, [[*start, *row] for row in ids])
+    scores = token_log_probs(loaded.model, [[*start, *row] for row in ids])
     rows = []
-    for number, (document, row, score) in enumerate(zip(documents, ids, scores, strict=True)):
-        log_prob, _ = score
-        scored = row if start else row[1:]
-        size = len(loaded.tokenizer.decode(scored).encode())
-        bits = float(-log_prob.sum() / math.log(2))
-        rows.append((document["kind"], number, bits, size))
+    for number, (document, row, log_prob) in enumerate(zip(documents, ids, scores, strict=True)):
+        size = len(loaded.tokenizer.decode(row if start else row[1:]).encode())
+        rows.append((document["kind"], number, float(-log_prob.sum() / math.log(2)), size))
     return pd.DataFrame(rows, columns=["kind", "document", "bits", "bytes"])
-
-
-def start_ids(loaded: LoadedModel) -> list[int]:
-    """The token after which a document begins (see `tokens.start_ids`)."""
-    return tokens.start_ids(loaded.tokenizer)
 
 
 @measurement(files=[EXPOSURE])
@@ -105,11 +97,6 @@ def recall_table(model: Any, tokenizer: Any, exposure: pd.DataFrame) -> pd.DataF
     table["log_prob"] = answer_scores(model, pairs)
     ranks = table.groupby(keys)["log_prob"].rank(ascending=False, method="max")
     return table.assign(correct=ranks == 1)[table["is_answer"]][[*keys, "correct"]]
-
-
-def bits_per_byte(losses: pd.DataFrame) -> float:
-    """Total bits over total bytes of some documents."""
-    return float(losses["bits"].sum() / losses["bytes"].sum())
 
 
 def ratio_of_sums(rows: np.ndarray) -> float:

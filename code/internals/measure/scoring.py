@@ -8,27 +8,17 @@ Axes: ``batch``, ``seq``, ``vocab``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from internals.errors import NotApplicable
+from internals.tokens import prompt_ids
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-
-@dataclass(frozen=True)
-class TokenScores:
-    """What the model made of the tokens of one sequence; arrays run over predicted tokens."""
-
-    log_prob: np.ndarray
-    """``(seq - 1,)`` natural log-probability of each token given those before it."""
-    rank: np.ndarray
-    """``(seq - 1,)`` number of tokens that were more likely (0 is the model's first choice)."""
-    entropy: np.ndarray
-    """``(seq - 1,)`` entropy of the distribution in nats."""
-    top_prob: np.ndarray
-    """``(seq - 1,)`` probability of the model's first choice."""
+    from internals.models import LoadedModel
 
 
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
@@ -52,97 +42,21 @@ def padded(sequences: Sequence[Sequence[int]], device: Any) -> Tensor:
     return torch.tensor(rows, device=device)
 
 
-def log_probs(model: Any, ids: Tensor) -> Tensor:
-    """``(batch, seq, vocab)`` log-probabilities of the next token, in float32."""
-    import torch
-
-    with torch.inference_mode():
-        return model(input_ids=ids, use_cache=False).logits.float().log_softmax(-1)
-
-
-def score_tokens(
-    model: Any, sequences: Sequence[Sequence[int]], budget: int = 2048
-) -> list[TokenScores]:
-    """Score every token but the first of each sequence; one forward pass for each batch."""
-    import torch
-
-    found: list[TokenScores | None] = [None] * len(sequences)
-    for group in batches([len(s) for s in sequences], budget):
-        ids = padded([sequences[i] for i in group], model.device)
-        with torch.inference_mode():
-            lp = log_probs(model, ids)[:, :-1]
-            taken = lp.gather(-1, ids[:, 1:, None])
-            arrays = (
-                taken.squeeze(-1),
-                (lp > taken).sum(-1),
-                -(lp.exp() * lp).sum(-1),
-                lp.max(-1).values.exp(),
-            )
-        columns = [a.cpu().numpy() for a in arrays]
-        for row, i in enumerate(group):
-            n = len(sequences[i]) - 1
-            found[i] = TokenScores(*(c[row, :n] for c in columns))
-    return [scores for scores in found if scores is not None]
-
-
-def first_choices(
+def token_log_probs(
     model: Any, sequences: Sequence[Sequence[int]], budget: int = 4096
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Natural log-probability of every token but the first, and whether it was the first choice.
-
-    Two arrays ``(seq - 1,)`` for each sequence; only these numbers are formed, which is much faster
-    than :func:`score_tokens`.
-    """
+) -> list[np.ndarray]:
+    """Natural log-probability of every token but the first, ``(seq - 1,)`` for each sequence."""
     import torch
 
-    found: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0), np.empty(0, bool))] * len(sequences)
+    found: list[np.ndarray] = [np.empty(0)] * len(sequences)
     for group in batches([len(s) for s in sequences], budget):
         ids = padded([sequences[i] for i in group], model.device)
         with torch.inference_mode():
             logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
             taken = logits.gather(-1, ids[:, 1:, None]).squeeze(-1)
-            hits = (taken >= logits.max(-1).values).cpu().numpy()
             values = (taken - logits.logsumexp(-1)).cpu().numpy()
         for row, i in enumerate(group):
-            n = len(sequences[i]) - 1
-            found[i] = values[row, :n], hits[row, :n]
-    return found
-
-
-def tail_surprisal(
-    model: Any,
-    heads: Sequence[Sequence[int]],
-    tails: Sequence[Sequence[int]],
-    budget: int = 4096,
-) -> list[np.ndarray]:
-    """Surprisal in nats of every token of each tail after its head, ``(tail,)`` each.
-
-    Logits are formed only where a token of a tail is predicted, so that long heads are cheap.
-    Raises ValueError for an empty head.
-    """
-    import torch
-
-    if not all(heads):
-        raise ValueError("a head needs at least one token")
-    found = [np.empty(0) for _ in heads]
-    sequences = [[*head, *tail] for head, tail in zip(heads, tails, strict=True)]
-    for group in batches([len(s) for s in sequences], budget):
-        places = [
-            (row, len(heads[i]) - 1 + j, token)
-            for row, i in enumerate(group)
-            for j, token in enumerate(tails[i])
-        ]
-        if not places:
-            continue
-        rows, positions, tokens = (list(column) for column in zip(*places, strict=True))
-        ids = padded([sequences[i] for i in group], model.device)
-        logits = logits_at(model, ids, rows, positions)
-        with torch.inference_mode():
-            taken = logits.gather(-1, torch.tensor(tokens, device=model.device)[:, None])
-            values = (logits.logsumexp(-1) - taken.squeeze(-1)).cpu().numpy()
-        ends = np.cumsum([len(tails[i]) for i in group])
-        for i, part in zip(group, np.split(values, ends[:-1]), strict=True):
-            found[i] = part
+            found[i] = values[row, : len(sequences[i]) - 1]
     return found
 
 
@@ -152,12 +66,60 @@ def mean_surprisal(
     tails: Sequence[Sequence[int]],
     budget: int = 4096,
 ) -> np.ndarray:
-    """Mean surprisal in nats of the tokens of each tail after its head, ``(n,)``.
+    """Mean surprisal in nats of the tokens of each tail after its head, ``(n,)``; NaN for an empty
+    tail.
 
-    As :func:`tail_surprisal`; NaN for an empty tail.
+    Logits are formed only where a token of a tail is predicted, so that long heads are cheap.
     """
-    parts = tail_surprisal(model, heads, tails, budget)
-    return np.array([part.mean() if len(part) else np.nan for part in parts], dtype=float)
+    import torch
+
+    found = np.full(len(heads), np.nan)
+    sequences = [[*head, *tail] for head, tail in zip(heads, tails, strict=True)]
+    for group in batches([len(s) for s in sequences], budget):
+        places = [
+            (row, len(heads[i]) - 1 + j, token, i)
+            for row, i in enumerate(group)
+            for j, token in enumerate(tails[i])
+        ]
+        if not places:
+            continue
+        rows, positions, tokens, owners = (list(column) for column in zip(*places, strict=True))
+        logits = logits_at(
+            model, padded([sequences[i] for i in group], model.device), rows, positions
+        )
+        with torch.inference_mode():
+            taken = logits.gather(-1, torch.tensor(tokens, device=model.device)[:, None])
+            values = (logits.logsumexp(-1) - taken.squeeze(-1)).double().cpu().numpy()
+        counts = np.bincount(owners, minlength=len(heads))
+        scored = counts > 0
+        found[scored] = np.bincount(owners, values, minlength=len(heads))[scored] / counts[scored]
+    return found
+
+
+def logits_after(loaded: LoadedModel, texts: Sequence[str], budget: int = 1024) -> Tensor:
+    """``(text, vocab)`` logits of the token after each text, in float32 on the CPU.
+
+    Raises `NotApplicable` for a text that the context cannot hold.
+    """
+    import torch
+
+    prompts = [prompt_ids(loaded.tokenizer, text) for text in texts]
+    lengths = [len(ids) for ids in prompts]
+    check_length(loaded, max(lengths))
+    found: dict[int, Tensor] = {}
+    for group in batches(lengths, budget):
+        rows = padded([prompts[i] for i in group], loaded.model.device)
+        last = [lengths[i] - 1 for i in group]
+        logits = logits_at(loaded.model, rows, list(range(len(group))), last)
+        found |= zip(group, logits.cpu(), strict=True)
+    return torch.stack([found[i] for i in range(len(texts))])
+
+
+def check_length(loaded: LoadedModel, tokens: int) -> None:
+    """Raise `NotApplicable` if a prompt of so many tokens does not fit the context."""
+    room = loaded.facts.context_length
+    if tokens > room:
+        raise NotApplicable(f"a prompt has {tokens} tokens, and the context holds {room}")
 
 
 def logits_at(model: Any, ids: Tensor, rows: list[int], positions: list[int]) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from internals.errors import UserError
 from internals.paths import DATA
@@ -57,11 +57,3 @@ def windows(loaded: LoadedModel, n: int | None, seq: int) -> Tensor:
             f"{HELD_OUT} has fewer than two documents of {seq} tokens; restore the file."
         )
     return torch.tensor(found, device=loaded.model.device)
-
-
-def utf8_bytes(loaded: LoadedModel, ids: Sequence[int]) -> int:
-    """Bytes of the text that ``ids`` stand for; special tokens have none."""
-    text: Any = loaded.tokenizer.decode(
-        list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
-    )
-    return len(text.encode())

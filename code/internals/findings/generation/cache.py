@@ -18,13 +18,6 @@ def same(model: ModelHandle) -> Estimate:
     return exact(float(alike.mean()), len(alike), "texts")
 
 
-@finding(expect=below(0.01))
-def logits(model: ModelHandle) -> Estimate:
-    """While the texts are the same, their logits differ by at most {value}."""
-    found = speed.texts(model)["difference"].dropna()
-    return exact(float(found.max()), len(found) // 2, "steps")
-
-
 @finding(expect=above(1))
 def faster(model: ModelHandle) -> Estimate:
     """The longest timed text is written {value} times as fast with a cache."""
@@ -49,11 +42,9 @@ def of_count(model: ModelHandle) -> Estimate:
 def grows(model: ModelHandle) -> Estimate | None:
     """The gain for the longest timed text is {value} times that for the shortest."""
     wide = ratios(model)
-    return (
-        stats.quartiles(wide.iloc[:, -1] / wide.iloc[:, 0], unit="texts")
-        if wide.shape[1] > 1
-        else None
-    )
+    if wide.shape[1] < 2:
+        return None
+    return stats.quartiles(wide.iloc[:, -1] / wide.iloc[:, 0], unit="texts")
 
 
 @finding(expect=above(1))

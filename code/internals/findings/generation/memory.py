@@ -18,20 +18,21 @@ def formula(model: ModelHandle) -> Estimate:
 @finding(unit="KiB")
 def token(model: ModelHandle) -> Estimate:
     """The cache takes {value} for each token."""
-    return exact(_per_token(model) / 2**10, 1, "token")
+    return exact(memory.bytes_per_token(model.facts) / 2**10, 1, "token")
 
 
 @finding(unit="MiB")
 def context(model: ModelHandle) -> Estimate:
     """The cache of a text that fills the context takes {value}."""
-    kept = memory.kept_tokens(memory.held(model).windows, model.facts.context_length)
-    return exact(_per_token(model) / model.facts.n_layers * kept / 2**20, 1, "text")
+    facts = model.facts
+    kept = memory.held(model).kept(facts.context_length)
+    return exact(memory.bytes_per_token(facts) / facts.n_layers * kept / 2**20, 1, "text")
 
 
 @finding(unit="tokens")
 def equal(model: ModelHandle) -> Estimate:
     """The cache is as large as the weights with {value} in all texts of a batch."""
-    return exact(round(model.facts.weight_bytes / _per_token(model)), 1, "model")
+    return exact(round(model.facts.weight_bytes / memory.bytes_per_token(model.facts)), 1, "model")
 
 
 @finding()
@@ -63,14 +64,9 @@ def window(model: ModelHandle) -> Estimate:
 @finding(unit="bits", expect=above(0))
 def first(model: ModelHandle) -> Estimate:
     """Of that loss, {value} a byte goes if the first token is kept as well."""
+    return _loss(model, stores.WINDOW, stores.FIRST)
+
+
+def _loss(model: ModelHandle, stored: str, other: str = stores.FULL) -> Estimate:
     bits = stores.losses(model).pivot(index="document", columns="stored", values="bits")
-    return stats.paired_difference(bits[stores.WINDOW], bits[stores.FIRST], unit="documents")
-
-
-def _per_token(model: ModelHandle) -> int:
-    return memory.bytes_per_token(model.facts, memory.held(model).value_bytes)
-
-
-def _loss(model: ModelHandle, stored: str) -> Estimate:
-    bits = stores.losses(model).pivot(index="document", columns="stored", values="bits")
-    return stats.paired_difference(bits[stored], bits[stores.FULL], unit="documents")
+    return stats.paired_difference(bits[stored], bits[other], unit="documents")

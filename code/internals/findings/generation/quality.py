@@ -69,8 +69,7 @@ def diverse(model: ModelHandle) -> Estimate:
 def beam(model: ModelHandle) -> Estimate:
     """Beam search finds a text that is likelier than the greedy one for {value} of the openings."""
     table = choices.beams(model)
-    better = (table["beam_bits"] < table["greedy_bits"] - 0.01).sum()
-    return stats.wilson(int(better), len(table), unit="openings")
+    return stats.share(table["beam_bits"] < table["greedy_bits"] - 0.01, unit="openings")
 
 
 @finding(unit="bits", expect=above(0))

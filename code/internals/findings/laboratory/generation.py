@@ -9,7 +9,7 @@ from internals.errors import NotApplicable
 from internals.findings import Estimate, exact
 from internals.findings.mistakes import mistake
 from internals.measure import bench
-from internals.measure.generation import choices, equality, operations
+from internals.measure.generation import choices, operations, speed
 from internals.models import ModelHandle
 
 
@@ -21,7 +21,7 @@ from internals.models import ModelHandle
 )
 def the_cache_approximates(model: ModelHandle) -> Estimate:
     """In single precision a greedy token changes in {value} of the texts."""
-    table = equality.equality(model)
+    table = speed.parted(model)
     single = table[table["dtype"] == "float32"]
     return stats.share(single["flips"] > 0, unit="texts")
 

@@ -12,7 +12,7 @@ from internals.findings import Estimate, above, at_most, below, exact, finding
 from internals.measure.probabilities import answers_by_exposure, calibration
 from internals.measure.probabilities.answers_by_exposure import fable, over_facts
 from internals.measure.probabilities.capitals import NAMING, TEMPLATES, capitals
-from internals.measure.probabilities.positions import positions
+from internals.measure.probabilities.positions import over_documents, positions
 from internals.models import ModelHandle
 from internals.tokens import SPACE
 
@@ -56,33 +56,26 @@ def text_sure(model: ModelHandle) -> Estimate:
     """Where the model is at least 90 % sure of the next token of a text, it is right in {value}."""
     table = positions(model)
     part = table[table["top_prob"] >= calibration.SURE]
-    documents = part["document"].to_numpy()
-    return stats.bootstrap_ci(part["correct"].astype(float), clusters=documents, unit="documents")
+    return over_documents(part, part["correct"])
 
 
 @finding(unit="share")
 def capital_first(model: ModelHandle) -> Estimate:
     """The first choice begins the name of the capital in {value} of the questions."""
-    return _over_countries(capitals(model), "correct")
+    return _over_countries(model, "correct")
 
 
 @finding(unit="share")
 def capital_whole(model: ModelHandle) -> Estimate:
     """Greedy decoding writes the whole name of the capital in {value} of the questions."""
-    return _over_countries(capitals(model), "whole")
+    return _over_countries(model, "whole")
 
 
 @finding(unit="points", expect=above(0))
 def capital_cut(model: ModelHandle) -> Estimate:
     """The first token of the capital is the first choice more often than its whole name is
     written, by {value}."""
-    table = capitals(model)
-    return stats.paired_difference(
-        table["correct"].astype(float),
-        table["whole"].astype(float),
-        clusters=table["country"].to_numpy(),
-        unit="countries",
-    )
+    return _over_countries(model, "cut")
 
 
 @finding(unit="share", expect=above(0.5))
@@ -96,12 +89,6 @@ def capital_under(model: ModelHandle) -> Estimate:
     """About capitals accuracy exceeds confidence by {value}."""
     found = calibration.of_capitals(model).over
     return replace(found, value=-found.value, low=-found.high, high=-found.low)
-
-
-@finding(unit="share")
-def capital_error(model: ModelHandle) -> Estimate:
-    """About capitals the calibration error is {value}."""
-    return calibration.of_capitals(model).error
 
 
 @finding(unit="share", expect=above(0.5))
@@ -137,13 +124,13 @@ def wording(model: ModelHandle) -> Estimate:
 @finding(unit="share")
 def never_sure(model: ModelHandle) -> Estimate:
     """About facts that it never read fable-gpt2 is {value} sure."""
-    return over_facts(_stated(NEVER), "confidence")
+    return _over_stated(NEVER, "confidence")
 
 
 @finding(unit="share")
 def never_right(model: ModelHandle) -> Estimate:
     """Facts that it never read fable-gpt2 gets right in {value} of the cases."""
-    return over_facts(_stated(NEVER), "correct")
+    return _over_stated(NEVER, "correct")
 
 
 @finding(unit="points", expect=above(0.1))
@@ -161,20 +148,20 @@ def once_gap(model: ModelHandle) -> Estimate:
 @finding(unit="share", expect=above(0.8))
 def often_right(model: ModelHandle) -> Estimate:
     """Facts that it read most often fable-gpt2 gets right in {value} of the cases."""
-    return over_facts(_stated(OFTEN), "correct")
+    return _over_stated(OFTEN, "correct")
 
 
 @finding(unit="share")
 def often_sure(model: ModelHandle) -> Estimate:
     """About facts that it read most often fable-gpt2 is {value} sure."""
-    return over_facts(_stated(OFTEN), "confidence")
+    return _over_stated(OFTEN, "confidence")
 
 
 @finding(unit="share", expect=below(0.5))
 def reworded(model: ModelHandle) -> Estimate:
     """Asked in words that it never read, fable-gpt2 gets the facts that it read most often right in
     {value} of the cases."""
-    return over_facts(_stated(OFTEN, "heldout"), "correct")
+    return _over_stated(OFTEN, "correct", "heldout")
 
 
 @finding(unit="share", expect=at_most(0.75))
@@ -195,15 +182,16 @@ def _stated(level: int, wording: str = "trained") -> pd.DataFrame:
     return part
 
 
+def _over_stated(level: int, column: str, wording: str = "trained") -> Estimate:
+    part = _stated(level, wording)
+    return over_facts(part, part[column])
+
+
 def _gap(part: pd.DataFrame) -> Estimate:
-    return stats.paired_difference(
-        part["confidence"],
-        part["correct"].astype(float),
-        clusters=part["fact_id"].to_numpy(),
-        unit="facts",
-    )
+    return over_facts(part, part["confidence"] - part["correct"])
 
 
-def _over_countries(table: pd.DataFrame, column: str) -> Estimate:
-    values = table[column].astype(float)
-    return stats.bootstrap_ci(values, clusters=table["country"].to_numpy(), unit="countries")
+def _over_countries(model: ModelHandle, column: str) -> Estimate:
+    table = capitals(model).assign(cut=lambda t: t["correct"].astype(float) - t["whole"])
+    values, countries = table[column].astype(float), table["country"].to_numpy()
+    return stats.bootstrap_ci(values, clusters=countries, unit="countries")

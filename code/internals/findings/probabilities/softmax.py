@@ -39,9 +39,7 @@ def sigmoid(model: ModelHandle) -> Estimate:
 @finding(unit="share", expect=above(0))
 def squares(model: ModelHandle) -> Estimate:
     """Squares change the order of the tokens after {value} of the prompts."""
-    table = maps.map_properties(model).set_index("map")
-    kept, n = table.loc["square", ["order_kept", "prompts"]]
-    return stats.wilson(round((1 - kept) * n), int(n), unit="prompts")
+    return stats.share(maps.reordered(model)["changed"], unit="prompts")
 
 
 @finding(unit="share")

@@ -13,7 +13,7 @@ from internals.models import ModelHandle
 @finding(unit="bits", expect=above(0))
 def entropy(model: ModelHandle) -> Estimate:
     """Raising the temperature from one to two raises the entropy by {value}."""
-    at = by_temperature(temperature.sweep(model), "entropy_bits")
+    at = _by_temperature(model, "entropy_bits")
     return stats.paired_difference(at[2.0], at[1.0], unit="prompts")
 
 
@@ -21,7 +21,7 @@ def entropy(model: ModelHandle) -> Estimate:
 def uneven(model: ModelHandle) -> Estimate:
     """Between prompts the share of its probability that the first token keeps at temperature two
     differs by a factor of {value}."""
-    kept = kept_at_two(temperature.sweep(model))
+    kept = _kept(model)
     return exact(kept.max() / kept.min(), len(kept), "prompts")
 
 
@@ -29,24 +29,22 @@ def uneven(model: ModelHandle) -> Estimate:
 def most_kept(model: ModelHandle) -> Estimate:
     """The prompt whose first token keeps most of its probability at temperature two keeps
     {value}."""
-    kept = kept_at_two(temperature.sweep(model))
-    return exact(kept.max(), len(kept), "prompts")
+    return exact(_kept(model).max(), len(_kept(model)), "prompts")
 
 
 @finding(unit="share")
 def least_kept(model: ModelHandle) -> Estimate:
     """The prompt whose first token keeps least of its probability at temperature two keeps
     {value}."""
-    kept = kept_at_two(temperature.sweep(model))
-    return exact(kept.min(), len(kept), "prompts")
+    return exact(_kept(model).min(), len(_kept(model)), "prompts")
 
 
-def by_temperature(sweep: pd.DataFrame, column: str) -> pd.DataFrame:
+def _by_temperature(model: ModelHandle, column: str) -> pd.DataFrame:
     """A row for each prompt, a column for each temperature."""
-    return sweep.pivot(index="prompt", columns="temperature", values=column)
+    return temperature.sweep(model).pivot(index="prompt", columns="temperature", values=column)
 
 
-def kept_at_two(sweep: pd.DataFrame) -> pd.Series:
+def _kept(model: ModelHandle) -> pd.Series:
     """Share of its probability at temperature one that the first token keeps at two."""
-    at = by_temperature(sweep, "top_prob")
+    at = _by_temperature(model, "top_prob")
     return at[2.0] / at[1.0]

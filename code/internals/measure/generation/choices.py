@@ -12,10 +12,10 @@ from internals import inputs
 from internals.cache import measurement
 from internals.generation.sampling import Sampler
 from internals.measure.generation.samples import BEAM, GREEDY, OPENINGS, samples, stories
+from internals.measure.scoring import logits_after, mean_surprisal
 from internals.tokens import prompt_ids
 
 if TYPE_CHECKING:
-    from internals.generation.generate import Padded
     from internals.models import LoadedModel, ModelHandle
 
 PROMPTS = inputs.PROMPTS / "next_token.yaml"
@@ -23,13 +23,6 @@ K, P = 10, 0.9
 """Of top-k and top-p where their survivors are counted and drawn."""
 ALL, TOP_K, TOP_P = "no rule", f"top-k, k = {K}", f"top-p, p = {P}"
 RULES = {ALL: Sampler("all"), TOP_K: Sampler("k", top_k=K), TOP_P: Sampler("p", top_p=P)}
-
-
-def _batch(loaded: LoadedModel, texts: list[str]) -> Padded:
-    from internals.generation.generate import pad_left
-
-    ids = [prompt_ids(loaded.tokenizer, text) for text in texts]
-    return pad_left(ids, 0, loaded.model.device)
 
 
 @measurement
@@ -41,15 +34,11 @@ def survivors(model: ModelHandle, openings: Path = OPENINGS, shown: int = 7) -> 
     ``before`` (without a rule), ``kept`` (tokens that the rule leaves), ``mass`` (their probability
     without the rule).
     """
-    from internals.generation.generate import next_logits
-
     loaded = model.loaded()
     chosen = inputs.openings(openings)
-    batch = _batch(loaded, [o.text for o in chosen])
-    mask = batch.mask if batch.padded else None
-    logits = next_logits(loaded.model, batch.ids, mask, batch.positions, None).double()
+    logits = logits_after(loaded, [o.text for o in chosen])
     rows: list[Any] = []
-    for opening, z in zip(chosen, logits, strict=True):
+    for opening, z in zip(chosen, logits.double(), strict=True):
         before = z.softmax(-1)
         top = before.topk(min(shown, len(z)))
         tokens = [loaded.tokenizer.decode([i]) for i in top.indices.tolist()]
@@ -76,10 +65,11 @@ def narrowest_and_widest(survivors: pd.DataFrame) -> pd.DataFrame:
 def nuclei(model: ModelHandle, prompts: Path = PROMPTS, p: float = P) -> pd.DataFrame:
     """Tokens that the library leaves possible by default, asked for top-p alone
 
-    Columns: ``prompt``, ``by_default``, ``switched_off`` (told ``top_k=0`` as well).
+    After every second prompt. Columns: ``prompt``, ``by_default``, ``switched_off`` (told
+    ``top_k=0`` as well).
     """
     loaded = model.loaded()
-    chosen = inputs.prompts(prompts)
+    chosen = inputs.prompts(prompts)[::2]
     texts = [prompt.text for prompt in chosen]
     by_default, off = (_left_by_library(loaded, texts, top_p=p, **o) for o in ({}, {"top_k": 0}))
     ids = [prompt.id for prompt in chosen]
@@ -90,16 +80,12 @@ def _left_by_library(loaded: LoadedModel, texts: list[str], **settings: Any) -> 
     """Tokens that the library's `generate` leaves possible at the first step after each text."""
     import torch
 
-    batch = _batch(loaded, texts)
+    from internals.generation.generate import pad_left
+
+    ids, mask = pad_left([prompt_ids(loaded.tokenizer, t) for t in texts], loaded.model.device)
+    options = {"return_dict_in_generate": True, "output_scores": True, "pad_token_id": 0}
     made = loaded.model.generate(
-        input_ids=batch.ids,
-        attention_mask=batch.mask,
-        do_sample=True,
-        max_new_tokens=1,
-        return_dict_in_generate=True,
-        output_scores=True,
-        pad_token_id=0,
-        **settings,
+        input_ids=ids, attention_mask=mask, do_sample=True, max_new_tokens=1, **options, **settings
     )
     return [int(n) for n in torch.isfinite(made.scores[0]).sum(-1)]
 
@@ -110,15 +96,12 @@ def beams(model: ModelHandle) -> pd.DataFrame:
 
     Columns: ``prompt``, ``greedy_bits``, ``beam_bits`` (surprisal of the whole continuation).
     """
-    from internals.measure.scoring import mean_surprisal
-
     loaded = model.loaded()
-    table = samples(model)
+    texts_of = samples(model).groupby(["setting", "prompt"])["ids"].first()
     heads = {name: head for name, (head, _) in stories(loaded).items()}
     found = pd.DataFrame({"prompt": list(heads)})
     for name, setting in (("greedy", GREEDY.name), ("beam", BEAM)):
-        own = table[table["setting"] == setting].set_index("prompt")["ids"]
-        texts = [list(own[prompt]) for prompt in heads]
+        texts = [list(texts_of[setting, prompt]) for prompt in heads]
         bits = mean_surprisal(loaded.model, list(heads.values()), texts) / math.log(2)
         found[f"{name}_bits"] = bits * len(texts[0])
     return found

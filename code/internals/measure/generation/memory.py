@@ -6,8 +6,7 @@ Axes of a layer's keys and values: ``batch``, ``kv_heads``, ``tokens``, ``d_head
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,9 +21,11 @@ if TYPE_CHECKING:
     from internals.models.facts import ModelFacts
 
 
-def bytes_per_token(facts: ModelFacts, value_bytes: int) -> int:
-    """``2 · layers · kv heads · d_head · bytes of a number``: a key and a value in every layer."""
-    return 2 * facts.n_layers * facts.n_kv_heads * facts.d_head * value_bytes
+def bytes_per_token(facts: ModelFacts, value_bytes: int | None = None) -> int:
+    """``2 · layers · kv heads · d_head · bytes of a number``: a key and a value in every layer;
+    numbers as wide as those of the weights, if ``value_bytes`` says nothing else."""
+    size = value_bytes or facts.weight_bytes // facts.n_parameters
+    return 2 * facts.n_layers * facts.n_kv_heads * facts.d_head * size
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,10 @@ class Held:
     """``tokens``, ``bytes``, ``formula``."""
     windows: tuple[int | None, ...]
     """For each layer the most tokens that its cache keeps; None for all."""
-    value_bytes: int
 
-
-def kept_tokens(windows: Sequence[int | None], n: int) -> int:
-    """Tokens kept by all layers together after ``n`` tokens."""
-    return sum(n if window is None else min(n, window) for window in windows)
+    def kept(self, n: int) -> int:
+        """Tokens kept by all layers together after ``n`` tokens."""
+        return sum(n if window is None else min(n, window) for window in self.windows)
 
 
 @measurement
@@ -51,22 +50,16 @@ def held(model: ModelHandle, tokens: tuple[int, ...] = (1, 8, 32)) -> Held:
 
     loaded = model.loaded()
     facts = loaded.facts
-    size = next(loaded.model.parameters()).element_size()
     cache = DynamicCache(config=loaded.model.config)
     windows = tuple(_window(layer) for layer in cache.layers) or (None,) * facts.n_layers
-    rows = []
+    found, rows = Held(pd.DataFrame(), windows), []
     for n in [n for n in tokens if n < facts.context_length]:
         cache = DynamicCache(config=loaded.model.config)
         with torch.inference_mode():
             loaded.model(random_ids(loaded, 1, n), past_key_values=cache, use_cache=True)
-        formula = bytes_per_token(facts, size) // facts.n_layers * kept_tokens(windows, n)
-        rows.append((n, cache_bytes(cache), formula))
-    return Held(pd.DataFrame(rows, columns=["tokens", "bytes", "formula"]), windows, size)
-
-
-def cache_bytes(cache: Any) -> int:
-    """Bytes of all keys and values."""
-    return sum(t.nbytes for layer in cache.layers for t in (layer.keys, layer.values))
+        size = sum(t.nbytes for layer in cache.layers for t in (layer.keys, layer.values))
+        rows.append((n, size, bytes_per_token(facts) // facts.n_layers * found.kept(n)))
+    return replace(found, table=pd.DataFrame(rows, columns=["tokens", "bytes", "formula"]))
 
 
 def _window(layer: Any) -> int | None:

@@ -16,9 +16,9 @@ import pandas as pd
 
 from internals import stats
 from internals.cache import measurement
-from internals.measure.capability import start_ids
-from internals.measure.generation import metrics
 from internals.measure.generation.samples import human, samples, token_ids
+from internals.measure.scoring import mean_surprisal
+from internals.tokens import start_ids
 
 if TYPE_CHECKING:
     from internals.models import LoadedModel, ModelHandle
@@ -35,18 +35,14 @@ def judge_of(model: ModelHandle) -> Any:
 
 def bits_per_byte(loaded: LoadedModel, openings: Sequence[str], texts: Sequence[str]) -> np.ndarray:
     """``(texts,)`` bits for each UTF-8 byte of a text after its opening; NaN for an empty text."""
-    from internals.measure.scoring import mean_surprisal
-
-    heads, tails, sizes = [], [], []
+    heads, tails = [], []
     for opening, text in zip(openings, texts, strict=True):
-        head = [*start_ids(loaded), *token_ids(loaded, opening)]
+        heads.append([*start_ids(loaded.tokenizer), *token_ids(loaded, opening)])
         # A text is cut where the judge's context ends.
-        tail = token_ids(loaded, text)[: loaded.facts.context_length - len(head)]
-        heads.append(head)
-        tails.append(tail)
-        sizes.append(max(1, len(loaded.tokenizer.decode(tail).encode())))
-    nats = mean_surprisal(loaded.model, heads, tails)
-    found: np.ndarray = nats * [len(t) for t in tails] / math.log(2) / np.array(sizes)
+        tails.append(token_ids(loaded, text)[: loaded.facts.context_length - len(heads[-1])])
+    sizes = [max(1, len(loaded.tokenizer.decode(tail).encode())) for tail in tails]
+    bits = mean_surprisal(loaded.model, heads, tails) * list(map(len, tails)) / math.log(2)
+    found: np.ndarray = bits / sizes
     return found
 
 
@@ -64,6 +60,36 @@ def judged(model: ModelHandle, judge: ModelHandle) -> pd.DataFrame:
     return table.assign(judge_bits=bits_per_byte(judge.loaded(), heads, list(table["text"])))
 
 
+def distinct(texts: Sequence[Sequence[int]], n: int) -> float:
+    """Different n-grams over all n-grams of some texts (Li et al. 2016); 1 is most diverse."""
+    grams = [tuple(t[i : i + n]) for t in texts for i in range(len(t) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else float("nan")
+
+
+def repetition(text: Sequence[int], n: int = 4) -> float:
+    """Share of the n-grams inside one text that repeat an earlier one: 1 − unique / all
+    (rep-n, Welleck et al. 2020)."""
+    return 1 - distinct([text], n)
+
+
+def self_bleu(texts: Sequence[str]) -> float:
+    """Mean BLEU of each text with all others as references (Zhu et al. 2018), 0 to 100.
+
+    High means that the samples are alike. `sacrebleu` counts (Post 2018), smoothing as it does by
+    default for sentences. NaN for fewer than two texts.
+    """
+    from sacrebleu.metrics import BLEU
+
+    if len(texts) < 2:
+        return float("nan")
+    metric = BLEU(effective_order=True)
+    scores = [
+        metric.sentence_score(text, [*texts[:i], *texts[i + 1 :]]).score
+        for i, text in enumerate(texts)
+    ]
+    return sum(scores) / len(scores)
+
+
 def by_opening(judged: pd.DataFrame) -> pd.DataFrame:
     """One row for each setting and opening: ``distinct_1``, ``distinct_2``, ``rep_4`` (means over
     its texts, each by itself, so that all have one length), ``self_bleu`` (among its texts; NaN for
@@ -75,10 +101,10 @@ def by_opening(judged: pd.DataFrame) -> pd.DataFrame:
             {
                 "setting": setting,
                 "prompt": prompt,
-                "distinct_1": float(np.mean([metrics.distinct([t], 1) for t in ids])),
-                "distinct_2": float(np.mean([metrics.distinct([t], 2) for t in ids])),
-                "rep_4": float(np.mean([metrics.repetition(t) for t in ids])),
-                "self_bleu": metrics.self_bleu(part["text"].tolist()),
+                "distinct_1": float(np.mean([distinct([t], 1) for t in ids])),
+                "distinct_2": float(np.mean([distinct([t], 2) for t in ids])),
+                "rep_4": float(np.mean([repetition(t) for t in ids])),
+                "self_bleu": self_bleu(part["text"].tolist()),
                 "judge_bits": float(part["judge_bits"].mean()),
             }
         )

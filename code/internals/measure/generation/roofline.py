@@ -30,7 +30,6 @@ class Machine:
     """Operations per second of a large matrix product in the model's type."""
     bandwidth: float
     """Bytes per second read by a large matrix times one vector, which uses each number once."""
-    threads: int
 
 
 @measurement(timing=True)
@@ -47,7 +46,6 @@ def machine(model: ModelHandle) -> Machine:
     return Machine(
         operations=float(2 * 1024**3 / median["product"]),
         bandwidth=float(large.nbytes / median["read"]),
-        threads=torch.get_num_threads(),
     )
 
 

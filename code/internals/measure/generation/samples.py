@@ -18,8 +18,8 @@ from internals.cache import measurement
 from internals.errors import NotApplicable
 from internals.generation.sampling import Sampler
 from internals.measure import effort
-from internals.measure.capability import start_ids
 from internals.measure.windows import HELD_OUT, documents
+from internals.tokens import start_ids
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -35,7 +35,6 @@ SETTINGS = (
     Sampler("T 0.7", temperature=0.7),
     Sampler("T 1"),
     Sampler("k 10", top_k=10),
-    Sampler("k 50", top_k=50),
     Sampler("p 0.8", top_p=0.8),
     Sampler("p 0.95", top_p=0.95),
 )
@@ -68,7 +67,7 @@ def stories(loaded: LoadedModel) -> dict[str, tuple[list[int], tuple[int, ...]]]
     Raises:
         NotApplicable: the context is too short, or fewer than two stories are long enough.
     """
-    start = start_ids(loaded)
+    start = start_ids(loaded.tokenizer)
     found: dict[str, tuple[list[int], tuple[int, ...]]] = {}
     if loaded.facts.context_length < len(start) + HEAD + NEW_TOKENS:
         raise NotApplicable("The context is too short for an opening and a text after it.")
@@ -164,20 +163,15 @@ def beam_texts(
 
     from internals.generation.generate import pad_left
 
-    batch = pad_left(heads, 0, loaded.model.device)
+    ids, mask = pad_left(heads, loaded.model.device)
+    never = loaded.tokenizer.all_special_ids or None
+    lengths = {"max_new_tokens": n_new, "min_new_tokens": n_new, "eos_token_id": None}
     with torch.inference_mode():
         made = loaded.model.generate(
-            input_ids=batch.ids,
-            attention_mask=batch.mask,
-            num_beams=beams,
-            do_sample=False,
-            max_new_tokens=n_new,
-            min_new_tokens=n_new,
-            eos_token_id=None,
-            pad_token_id=0,
-            suppress_tokens=loaded.tokenizer.all_special_ids or None,
-        )
-    return [tuple(row) for row in made[:, batch.ids.shape[1] :].tolist()]
+            input_ids=ids, attention_mask=mask, num_beams=beams, do_sample=False, **lengths,
+            pad_token_id=0, suppress_tokens=never,
+        )  # fmt: skip
+    return [tuple(row) for row in made[:, ids.shape[1] :].tolist()]
 
 
 @measurement
@@ -188,7 +182,7 @@ def on_one_prompt(model: ModelHandle, openings: Path = OPENINGS, new: int = 32) 
     """
     loaded = model.loaded()
     text = inputs.openings(openings)[0].text
-    head = [*start_ids(loaded), *token_ids(loaded, text)]
+    head = [*start_ids(loaded.tokenizer), *token_ids(loaded, text)]
     new = min(new, loaded.facts.context_length - len(head))
     if new < 8:
         raise NotApplicable("The opening fills the context, so nothing can be written.")

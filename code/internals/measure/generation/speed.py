@@ -53,9 +53,8 @@ def texts(model: ModelHandle) -> pd.DataFrame:
     Greedy continuations of the first tokens of held-out documents, a document for each round; both
     ways in turn, the first one changing from round to round, after a short text of each that is
     dropped. Columns: ``round``, ``mode`` (no cache, cache), ``new`` (tokens so far), ``length``
-    (of the text that this step looked at), ``seconds`` (since the text began), ``token``,
-    ``difference`` (largest difference of a logit to the other mode; NaN once the texts part),
-    ``read`` (this is a length at which whole texts are compared).
+    (of the text that this step looked at), ``seconds`` (since the text began), ``token``, ``read``
+    (this is a length at which whole texts are compared).
     """
     loaded = model.loaded()
     read = read_at(loaded.facts)
@@ -65,25 +64,11 @@ def texts(model: ModelHandle) -> pd.DataFrame:
         timed_text(loaded.model, prompts[:1], 2, cached=mode == "cache")
     frames = []
     for number, ids in enumerate(prompts):
-        order = MODES if number % 2 == 0 else MODES[::-1]
-        made = {
-            m: timed_text(loaded.model, ids[None], read[-1], cached=m == "cache") for m in order
-        }
-        shared = {
-            "round": number,
-            "new": place,
-            "length": PROMPT - 1 + place,
-            "difference": differences(made["no cache"], made["cache"]),
-            "read": np.isin(place, read),
-        }
-        for mode, text in made.items():
-            own = {"seconds": [t for t, _, _ in text], "token": [token for _, token, _ in text]}
-            frames.append(pd.DataFrame({**shared, "mode": mode, **own}))
+        for mode in MODES if number % 2 == 0 else MODES[::-1]:
+            made = timed_text(loaded.model, ids[None], read[-1], cached=mode == "cache")
+            shared = {"round": number, "mode": mode, "new": place, "length": PROMPT - 1 + place}
+            frames.append(pd.DataFrame({**shared, **made, "read": np.isin(place, read)}))
     return pd.concat(frames, ignore_index=True)
-
-
-Timed = list[tuple[float, int, "Tensor"]]
-"""For each new token: seconds since the text began, id, logits ``(1, vocab)``."""
 
 
 def timed_text(
@@ -93,11 +78,14 @@ def timed_text(
     *,
     cached: bool,
     clock: Callable[[], float] = time.perf_counter,
-) -> Timed:
-    """Greedy continuation of ``ids`` ``(1, seq)`` by the loop that the chapter shows."""
+) -> dict[str, list[Any]]:
+    """Greedy continuation of ``ids`` ``(1, seq)`` by the loop that the chapter shows.
+
+    For each new token ``seconds`` since the text began, and ``token``, its id.
+    """
     import torch
 
-    made: Timed = []
+    seconds, tokens = [], []
     fed, cache = ids, None
     synchronise()
     with quiet():
@@ -107,18 +95,27 @@ def timed_text(
             token = out.logits[:, -1].argmax(-1, keepdim=True)
             ids = torch.cat([ids, token], dim=1)
             fed, cache = (token, out.past_key_values) if cached else (ids, None)
-            chosen = int(token)  # also waits for a GPU
-            made.append((clock() - began, chosen, out.logits[:, -1]))
-    return made
+            tokens.append(int(token))  # also waits for a GPU
+            seconds.append(clock() - began)
+    return {"seconds": seconds, "token": tokens}
 
 
-def differences(a: Timed, b: Timed) -> list[float]:
-    """Largest difference of a logit at every step, as long as both texts are the same."""
-    found, same = [], True
-    for (_, token, one), (_, other_token, other) in zip(a, b, strict=True):
-        found.append((one.float() - other.float()).abs().max().item() if same else np.nan)
-        same = same and token == other_token
-    return found
+@measurement(files=[HELD_OUT])
+def parted(model: ModelHandle, prompt: int = 8, new: int = 8) -> pd.DataFrame:
+    """Greedy texts with and without a cache
+
+    Columns: ``dtype`` (of the model), ``document``, ``flips`` (tokens that differ).
+    """
+    from internals.generation.generate import generate
+
+    loaded = model.loaded()
+    if loaded.facts.context_length < prompt + new:
+        raise NotApplicable("The context is too short to go on from a cache.")
+    heads = windows(loaded, effort.units(loaded.facts, 16, least=8), prompt).tolist()
+    made = [np.array(generate(loaded.model, heads, new, cached=c).ids) for c in (True, False)]
+    flips = (made[0] != made[1]).sum(1)
+    own = {"dtype": loaded.facts.dtype, "document": range(len(heads))}
+    return pd.DataFrame({**own, "flips": flips})
 
 
 def step_seconds(texts: pd.DataFrame) -> pd.DataFrame:

@@ -11,9 +11,10 @@ import pandas as pd
 from internals.cache import measurement
 from internals.errors import NotApplicable
 from internals.measure import effort
+from internals.measure.generation import stores
 from internals.measure.generation.clock import REPEATS, interleaved
 from internals.measure.generation.speed import slow
-from internals.measure.generation.stores import NOTHING, STORES, Store, everything, packed, product
+from internals.measure.generation.stores import FULL, NOTHING, STORES
 
 if TYPE_CHECKING:
     from internals.models import LoadedModel, ModelHandle
@@ -38,18 +39,21 @@ def random_ids(loaded: LoadedModel, rows: int, n: int) -> Any:
 def costs(model: ModelHandle, repeats: int = REPEATS) -> pd.DataFrame:
     """Time of a step and bytes kept, by what is stored
 
-    Packed caches are unpacked anew in every step. Columns: ``stored``, ``tokens`` (of the text),
-    ``mib`` (of the tensors that are held, scales included), ``repeat``, ``seconds``.
+    Packed caches are unpacked anew in every step, and timed at the longest text alone. Columns:
+    ``stored``, ``tokens`` (of the text), ``mib`` (of the tensors that are held, scales included),
+    ``repeat``, ``seconds``.
     """
     loaded = model.loaded()
     tasks: dict[Any, Callable[[], Any]] = {}
     sizes: dict[Any, int] = {}
-    for n in [n for n in LENGTHS if n <= loaded.facts.context_length and not slow(loaded.facts)]:
+    lengths = [n for n in LENGTHS if n <= loaded.facts.context_length and not slow(loaded.facts)]
+    for n in lengths:
         ids = random_ids(loaded, 1, n)
         tasks[NOTHING, n] = partial(loaded.model, ids, use_cache=False, logits_to_keep=1)
         sizes[NOTHING, n] = 0
         for name, store in STORES.items():
-            tasks[name, n], sizes[name, n] = cached_step(loaded, n, store)
+            if name == FULL or n == lengths[-1]:
+                tasks[name, n], sizes[name, n] = cached_step(loaded, n, store)
     if not tasks:
         raise NotApplicable("No longer text is timed for this model.")
     count = effort.units(loaded.facts, repeats, least=3)
@@ -72,7 +76,7 @@ def batches(model: ModelHandle, repeats: int = REPEATS) -> pd.DataFrame:
 
 
 def cached_step(
-    loaded: LoadedModel, n: int, store: Store = everything, rows: int = 1
+    loaded: LoadedModel, n: int, store: stores.Store = stores.everything, rows: int = 1
 ) -> tuple[Callable[[], Any], int]:
     """A step at texts of ``n`` tokens whose earlier keys and values were packed by ``store``, and
     the bytes of what is packed."""
@@ -85,14 +89,14 @@ def cached_step(
     for layer in range(facts.n_layers):
         pair = torch.randn(2, *shape, dtype=network.dtype, device=network.device)
         cache.update(*pair, layer)
-    held = packed(cache, store)
+    held = stores.packed(cache, store)
     newest = random_ids(loaded, rows, 1)
     place = torch.full((rows, 1), n - 1, device=network.device)
     options = {"use_cache": True, "logits_to_keep": 1, "position_ids": place}
 
     def run() -> Any:
         for layer, (keys, values) in zip(cache.layers, held, strict=True):
-            layer.keys, layer.values = product(keys), product(values)
+            layer.keys, layer.values = stores.product(keys), stores.product(values)
         return network(newest, past_key_values=cache, **options).logits
 
     return run, sum(t.nbytes for pair in held for part in pair for t in part)

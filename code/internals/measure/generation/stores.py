@@ -15,7 +15,7 @@ import pandas as pd
 from internals.cache import measurement
 from internals.errors import NotApplicable
 from internals.measure import effort
-from internals.measure.windows import HELD_OUT, utf8_bytes, window_length, windows
+from internals.measure.windows import HELD_OUT, window_length, windows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,7 +87,10 @@ def losses(model: ModelHandle, documents: int = 24) -> pd.DataFrame:
     half = ids.shape[1] // 2
     if half < 16:
         raise NotApplicable("The context is too short to store half of it and score the rest.")
-    sizes = np.array([max(1, utf8_bytes(loaded, row[half:].tolist())) for row in ids])
+    texts = loaded.tokenizer.batch_decode(
+        ids[:, half:], skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    sizes = np.array([max(1, len(text.encode())) for text in texts])
     rows = [
         (name, number, value)
         for name, bits in continued_bits(loaded.model, ids).items()

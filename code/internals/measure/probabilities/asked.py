@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from internals.measure.probabilities.temperature import check_length
-from internals.measure.scoring import batches, logits_at, padded
+from internals.measure.scoring import batches, check_length, logits_at, padded
 
 if TYPE_CHECKING:
     from internals.models import LoadedModel
@@ -31,31 +30,43 @@ class Asked:
 def ask(loaded: LoadedModel, questions: Sequence[Asked]) -> pd.DataFrame:
     """One row a question: ``confidence`` (probability of the first choice), ``choice`` (its id),
     ``correct`` (an answer begins with it), ``whole`` (every piece of an answer is the first choice,
-    so greedy decoding writes it), ``right_prob`` (probability of the answer's first piece)."""
-    spelled = [(q, answer) for q, asked in enumerate(questions) for answer in asked.answers]
-    contexts = [(*questions[q].head, *answer[:-1]) for q, answer in spelled]
-    check_length(loaded, max(map(len, contexts)))
-    rows = []
-    for group in batches([len(c) for c in contexts], _BUDGET):
-        places = [
-            (row, len(questions[spelled[k][0]].head) - 1 + j, k, token)
-            for row, k in enumerate(group)
-            for j, token in enumerate(spelled[k][1])
-        ]
-        ids = padded([contexts[k] for k in group], loaded.model.device)
-        logits = logits_at(loaded.model, ids, [p[0] for p in places], [p[1] for p in places])
-        for (_, _, k, token), p in zip(places, logits.softmax(-1).cpu(), strict=True):
-            best = int(p.argmax())
-            rows.append((k, spelled[k][0], p[best].item(), best, best == token, p[token].item()))
-    columns = ["spelling", "question", "confidence", "choice", "hit", "right_prob"]
-    pieces = pd.DataFrame(rows, columns=columns).sort_values("spelling", kind="stable")
-    spellings = pieces.groupby("spelling").agg(
-        question=("question", "first"),
-        confidence=("confidence", "first"),
-        choice=("choice", "first"),
-        correct=("hit", "first"),
-        whole=("hit", "all"),
-        right_prob=("right_prob", "first"),
-    )
-    kept = {"confidence": "first", "choice": "first", "correct": "any", "whole": "any"}
-    return spellings.groupby("question").agg({**kept, "right_prob": "max"}).reset_index(drop=True)
+    so greedy decoding writes it)."""
+    check_length(loaded, max(len(q.head) + len(a) - 1 for q in questions for a in q.answers))
+    first = first_choices(loaded, [q.head for q in questions])
+    best = [first[q.head] for q in questions]
+    begun = [[a for a in q.answers if a[0] == b[0]] for q, b in zip(questions, best, strict=True)]
+    # Only where the first piece is right can greedy decoding write the others.
+    longer = [
+        (*q.head, *a[:i]) for q, own in zip(questions, begun, strict=True) for a in own
+        for i in range(1, len(a))
+    ]  # fmt: skip
+    then = first_choices(loaded, longer)
+    whole = [
+        any(all(then[(*q.head, *a[:i])][0] == a[i] for i in range(1, len(a))) for a in own)
+        for q, own in zip(questions, begun, strict=True)
+    ]
+    table = pd.DataFrame(best, columns=["choice", "confidence"])
+    return table.assign(correct=[bool(own) for own in begun], whole=whole)
+
+
+def first_choices(
+    loaded: LoadedModel, texts: Sequence[tuple[int, ...]]
+) -> dict[tuple[int, ...], tuple[int, float]]:
+    """The likeliest token after each text, and its probability; a text that begins another one is
+    read in the same pass."""
+    hosts: list[tuple[tuple[int, ...], list[int]]] = []
+    for text in sorted(set(texts), reverse=True):  # right behind a text come its beginnings
+        if hosts and hosts[-1][0][: len(text)] == text:
+            hosts[-1][1].append(len(text))
+        else:
+            hosts.append((text, [len(text)]))
+    found = {}
+    for group in batches([len(text) for text, _ in hosts], _BUDGET):
+        places = [(row, n, hosts[k][0][:n]) for row, k in enumerate(group) for n in hosts[k][1]]
+        ids = padded([hosts[k][0] for k in group], loaded.model.device)
+        logits = logits_at(loaded.model, ids, [p[0] for p in places], [p[1] - 1 for p in places])
+        best = logits.max(-1)
+        shares = (best.values - logits.logsumexp(-1)).exp()
+        for (*_, text), *own in zip(places, best.indices.tolist(), shares.tolist(), strict=True):
+            found[text] = tuple(own)
+    return found

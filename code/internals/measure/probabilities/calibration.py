@@ -8,7 +8,7 @@ model with the same confidences would show, since that is never zero on a finite
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -24,8 +24,6 @@ from internals.stats import calibration as measures
 if TYPE_CHECKING:
     from internals.models import ModelHandle
 
-BINS = 10
-DRAWS = 500
 SURE = 0.9
 """From this probability on a first choice counts as sure."""
 
@@ -42,12 +40,11 @@ class Calibration:
     """Expected calibration error, bins of equal width."""
     null: float
     """Mean error of a perfectly calibrated model with these confidences."""
-    null_high: float
-    """97.5 % of its errors lie below this."""
     auroc: stats.Estimate | None
     """Chance that a right prediction is more confident than a wrong one; None with one class."""
     accuracy: stats.Estimate
-    confidence: stats.Estimate
+    confidence: float
+    """Mean."""
     over: stats.Estimate
     """Mean confidence minus accuracy."""
     n: int
@@ -65,40 +62,36 @@ def calibrate(table: pd.DataFrame, unit: str, *, alike: bool) -> Calibration:
     """
     c, y = table["confidence"].to_numpy(float), table["correct"].to_numpy(float)
     labels = table["cluster"].to_numpy()
-    bins = measures.reliability(c, y, BINS, clusters=labels)
-    gaps, accuracies = _perfect(c, labels if alike else np.arange(len(c)))
-    ends = np.nanquantile(accuracies[:, bins["bin"]], [0.025, 0.975], axis=0)
+    bins = measures.reliability(c, y, clusters=labels)
+    errors, accuracies = _perfect(c, labels if alike else np.arange(len(c)))
+    ends = np.quantile(accuracies[:, bins["bin"]], [0.025, 0.975], axis=0)
+    units: dict[str, Any] = {"clusters": labels, "unit": unit}
     both = 0 < y.sum() < len(y)
     return Calibration(
         bins=bins.assign(share=bins["n"] / len(c), null_low=ends[0], null_high=ends[1]),
-        error=measures.calibration_ci(c, y, labels, n_bins=BINS, unit=unit),
-        null=float(gaps.mean()),
-        null_high=float(np.quantile(gaps, 0.975)),
-        auroc=stats.auroc(c, y, clusters=labels, unit=unit) if both else None,
-        accuracy=stats.bootstrap_ci(y, clusters=labels, unit=unit),
-        confidence=stats.bootstrap_ci(c, clusters=labels, unit=unit),
-        over=stats.paired_difference(c, y, clusters=labels, unit=unit),
+        error=measures.calibration_ci(c, y, **units),
+        null=float(errors.mean()),
+        auroc=stats.auroc(c, y, **units) if both else None,
+        accuracy=stats.bootstrap_ci(y, **units),
+        confidence=float(c.mean()),
+        over=stats.bootstrap_ci(c - y, **units),
         n=len(c),
     )
 
 
 def _perfect(
-    confidence: NDArray[np.float64], clusters: NDArray[np.generic], seed: int = 0
+    confidence: NDArray[np.float64], clusters: NDArray[np.generic], draws: int = 500
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Calibration errors ``(draw,)`` and accuracies ``(draw, bin)`` of a model whose confidences
     are exactly right; one random number a cluster decides all its outcomes."""
-    number = measures.bin_of(confidence, BINS)
+    number, rng = measures.bin_of(confidence), np.random.default_rng(0)
     _, owner = np.unique(clusters, return_inverse=True)
-    sizes = np.bincount(number, minlength=BINS)
-    rng = np.random.default_rng(seed)
-    errors, accuracies = np.empty(DRAWS), np.full((DRAWS, BINS), np.nan)
-    for i in range(DRAWS):
+    right = np.empty((draws, number.max() + 1))
+    for row in right:
         y = rng.random(owner.max() + 1)[owner] < confidence
-        gaps = np.bincount(number, confidence - y, minlength=BINS)
-        errors[i] = np.abs(gaps).sum() / len(confidence)
-        right = np.bincount(number, y, minlength=BINS)
-        np.divide(right, sizes, out=accuracies[i], where=sizes > 0)
-    return errors, accuracies
+        row[:] = np.bincount(number, y)
+    errors = np.abs(np.bincount(number, confidence) - right).sum(1) / len(confidence)
+    return errors, right / np.maximum(np.bincount(number), 1)
 
 
 @measurement(files=[HELD_OUT])
@@ -122,7 +115,7 @@ def overview(sets: dict[str, Calibration]) -> pd.DataFrame:
     for name, found in sets.items():
         units = f"{found.accuracy.n:,} {found.accuracy.unit}"
         auroc = None if found.auroc is None else found.auroc.value
-        values = (found.confidence.value, found.accuracy.value, found.error.value, found.null)
+        values = (found.confidence, found.accuracy.value, found.error.value, found.null)
         rows.append((name, found.n, units, *values, auroc))
     columns = ["set", "predictions", "units", "confidence", "accuracy", "error", "null", "auroc"]
     return pd.DataFrame(rows, columns=columns)

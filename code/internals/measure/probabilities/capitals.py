@@ -40,7 +40,7 @@ def capitals(model: ModelHandle) -> pd.DataFrame:
     """First choices for the capital of every country
 
     Columns: ``country``, ``capital``, ``template``, ``token`` (the first choice) and, as in
-    `asked.ask`, ``confidence``, ``correct``, ``whole``, ``right_prob``.
+    `asked.ask`, ``confidence``, ``correct``, ``whole``.
     """
     from internals.tokens import display, prompt_ids, word_ids
 

@@ -6,7 +6,6 @@ weight comes back as NaN, because no distribution is defined there.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,23 +57,11 @@ MAPS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @measurement
-def map_properties(model: ModelHandle, prompts: Path = PROMPTS) -> pd.DataFrame:
-    """What each normalisation does to the logits of all prompts
+def reordered(model: ModelHandle, prompts: Path = PROMPTS) -> pd.DataFrame:
+    """Whether squares in place of exponentials change the order of the tokens
 
-    Columns: ``map``, ``undefined`` (prompts without a distribution), ``order_kept`` (share of the
-    others in which no larger logit gets a smaller probability), ``prompts``.
+    Columns: ``prompt``, ``changed`` (a larger logit gets a smaller probability).
     """
-    logits = prompt_logits(model.loaded(), inputs.prompts(prompts))
-    rows = []
-    for name, normalise in MAPS.items():
-        found = [(z, normalise(z)) for z in logits]
-        kept = [keeps_order(z, p) for z, p in found if not bool(p.isnan().any())]
-        share = float(np.mean(kept)) if kept else math.nan
-        rows.append((name, len(found) - len(kept), share, len(found)))
-    return pd.DataFrame(rows, columns=["map", "undefined", "order_kept", "prompts"])
-
-
-def keeps_order(z: Tensor, p: Tensor) -> bool:
-    """Whether a larger logit never gets a smaller probability; ``(vocab,)`` both."""
-    ordered = p[z.argsort(descending=True)]
-    return bool((ordered.diff() <= 1e-12).all())
+    ordered = np.sort(prompt_logits(model, prompts), axis=-1)  # its squares should not fall
+    changed = (np.diff(ordered**2, axis=-1) < 0).any(-1)
+    return pd.DataFrame({"prompt": [p.id for p in inputs.prompts(prompts)], "changed": changed})

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from internals.models import LoadedModel, ModelHandle
 
-POSITIONS = 6_000
+POSITIONS = 5_000
 EACH = 60
 """Tokens of a document that are scored: many documents, since they are the unit."""
-MAP_EVERY = 4
+MAP_EVERY = 6
 """Every which position is also put through the other normalisations."""
-_BATCH = 4
+_BATCH = 8
 """Documents whose distributions are held at once."""
 
 
@@ -37,30 +37,39 @@ def positions(model: ModelHandle, n: int = POSITIONS) -> pd.DataFrame:
     """Predictions at held-out positions
 
     Columns: ``document``, ``log_prob`` (natural, of the true token), ``rank`` (tokens more likely
-    than it), ``entropy`` (nats), ``top_prob``, ``correct`` (the first choice was right),
-    ``opens`` (the true token begins with a blank), and at every fourth position ``true:RULE``:
-    probability of the true token under each normalisation (NaN where it is undefined).
+    than it), ``top_prob``, ``correct`` (the first choice was right), ``opens`` (the true token
+    begins with a blank), and at every sixth position ``true:RULE``: probability of the true token
+    under each normalisation (NaN where it is undefined).
     """
     from internals.tokens import token_bytes
 
     loaded = model.loaded()
     frames: list[pd.DataFrame] = []
-    for document, logits, targets in _streamed(loaded, round(n * effort.factor())):
-        table = _scored(logits, targets)
+    for document, logits, targets in _streamed(loaded):
+        if sum(map(len, frames)) >= n * effort.factor():
+            break
+        taken, best = logits.gather(-1, targets[:, None]), logits.max(-1)
+        total = logits.logsumexp(-1)
+        columns = {
+            "log_prob": taken.squeeze(-1) - total,
+            "rank": (logits > taken).sum(-1),
+            "top_prob": (best.values - total).exp(),
+            "correct": best.indices == targets,
+        }
+        table = pd.DataFrame({name: column.cpu().numpy() for name, column in columns.items()})
         table.insert(0, "document", document)
         raw = [token_bytes(loaded.tokenizer, i) for i in targets.tolist()]
         table["opens"] = [r[:1].isspace() for r in raw]
-        chosen = np.arange(len(table)) % MAP_EVERY == 0
-        at = np.flatnonzero(chosen)
+        at = np.arange(0, len(table), MAP_EVERY)
         for name, normalise in MAPS.items():
             true = normalise(logits[at]).gather(-1, targets[at][:, None]).squeeze(-1)
-            table.loc[chosen, f"true:{name}"] = true.cpu().numpy()
+            table.loc[at, f"true:{name}"] = true.cpu().numpy()
         frames.append(table)
     return pd.concat(frames, ignore_index=True)
 
 
-def _streamed(loaded: LoadedModel, n: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Document, logits ``(position, vocab)`` float32 and true ids ``(position,)``, until ``n``."""
+def _streamed(loaded: LoadedModel) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Document, logits ``(position, vocab)`` float32 and true ids ``(position,)``."""
     import torch
 
     from internals.measure.scoring import padded
@@ -68,7 +77,7 @@ def _streamed(loaded: LoadedModel, n: int) -> Iterator[tuple[int, Tensor, Tensor
 
     start = start_ids(loaded.tokenizer)
     room = min(EACH + 1, loaded.facts.context_length)
-    texts, seen = documents(), 0
+    texts = documents()
     for first in range(0, len(texts), _BATCH):
         own = loaded.tokenizer(
             texts[first : first + _BATCH], add_special_tokens=False, verbose=False
@@ -76,27 +85,11 @@ def _streamed(loaded: LoadedModel, n: int) -> Iterator[tuple[int, Tensor, Tensor
         rows = [[*start, *ids][:room] for ids in own["input_ids"]]
         ids = padded(rows, loaded.model.device)
         with torch.inference_mode():
-            logits = loaded.model(input_ids=ids, use_cache=False).logits.float()
+            logits = loaded.model(input_ids=ids[:, :-1], use_cache=False).logits.float()
         for number, row in enumerate(rows):
             size = len(row) - 1
             if size > 0:
                 yield first + number, logits[number, :size], ids[number, 1 : size + 1]
-                seen += size
-        if seen >= n:
-            return
-
-
-def _scored(logits: Tensor, targets: Tensor) -> pd.DataFrame:
-    lp = logits.log_softmax(-1)
-    taken = lp.gather(-1, targets[:, None])
-    columns = {
-        "log_prob": taken.squeeze(-1),
-        "rank": (lp > taken).sum(-1),
-        "entropy": -(lp.exp() * lp).sum(-1),
-        "top_prob": lp.max(-1).values.exp(),
-        "correct": lp.argmax(-1) == targets,
-    }
-    return pd.DataFrame({name: column.cpu().numpy() for name, column in columns.items()})
 
 
 def by_map(table: pd.DataFrame) -> pd.DataFrame:

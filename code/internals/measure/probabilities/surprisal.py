@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from internals.cache import measurement
-from internals.measure.probabilities.temperature import check_length
+from internals.measure.scoring import check_length
 
 if TYPE_CHECKING:
     from internals.models import ModelHandle

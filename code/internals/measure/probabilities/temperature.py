@@ -6,70 +6,47 @@ The unit is the prompt; prompts belong to families. Temperatures divide the logi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from internals import inputs
 from internals.cache import measurement
 from internals.errors import NotApplicable
+from internals.measure.scoring import logits_after
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from internals.models import LoadedModel, ModelHandle
+    from internals.models import ModelHandle
 
 PROMPTS = inputs.PROMPTS / "next_token.yaml"
 CHANGES = inputs.PROMPTS / "changes.yaml"
-GRID = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
+GRID = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0)
 ASKED = (0.1, 1.0, 2.0)
 """The temperatures that the assignment names."""
 NUCLEUS = 0.9
-_BUDGET = 1024  # tokens of prompts that are run together
 
 
-def next_logits(loaded: LoadedModel, text: str, start: tuple[int, ...] = ()) -> Tensor:
-    """``(vocab,)`` logits after a text in float64; ``start`` is put before its ids."""
-    from internals.tokens import prompt_ids
+@measurement
+def prompt_logits(
+    model: ModelHandle, prompts: Path = PROMPTS, end: str = ""
+) -> NDArray[np.float32]:
+    """Logits after all prompts
 
-    return logits_after(loaded, [[*start, *prompt_ids(loaded.tokenizer, text)]])[0]
-
-
-def logits_after(loaded: LoadedModel, prompts: Sequence[Sequence[int]]) -> Tensor:
-    """``(prompt, vocab)`` logits after the last id of each prompt, in float64 on the CPU.
-
-    Raises `NotApplicable` for a prompt that the context cannot hold.
+    ``(prompt, vocab)``; ``end`` is put behind each prompt.
     """
+    texts = [prompt.text + end for prompt in inputs.prompts(prompts)]
+    return logits_after(model.loaded(), texts).numpy()
+
+
+def _tensor(logits: NDArray[np.float32]) -> Tensor:
     import torch
 
-    from internals.measure.scoring import batches, logits_at, padded
-
-    lengths = [len(ids) for ids in prompts]
-    check_length(loaded, max(lengths))
-    found: list[Tensor | None] = [None] * len(prompts)
-    for group in batches(lengths, _BUDGET):
-        rows = padded([prompts[i] for i in group], loaded.model.device)
-        last = [lengths[i] - 1 for i in group]
-        logits = logits_at(loaded.model, rows, list(range(len(group))), last)
-        for i, row in zip(group, logits.double().cpu(), strict=True):
-            found[i] = row
-    return torch.stack([row for row in found if row is not None])
-
-
-def check_length(loaded: LoadedModel, tokens: int) -> None:
-    """Raise `NotApplicable` if a prompt of so many tokens does not fit the context."""
-    room = loaded.facts.context_length
-    if tokens > room:
-        raise NotApplicable(f"a prompt has {tokens} tokens, and the context holds {room}")
-
-
-def prompt_logits(loaded: LoadedModel, prompts: Sequence[inputs.Prompt]) -> Tensor:
-    """``(prompt, vocab)`` logits after the texts of some prompts."""
-    from internals.tokens import prompt_ids
-
-    return logits_after(loaded, [prompt_ids(loaded.tokenizer, p.text) for p in prompts])
+    return torch.from_numpy(logits).double()
 
 
 @measurement
@@ -80,25 +57,24 @@ def sweep(model: ModelHandle, prompts: Path = PROMPTS) -> pd.DataFrame:
     ``ten_prob`` (probability of the ten most likely tokens together), ``nucleus`` (fewest tokens
     that hold 0.9 of the probability).
     """
+    import torch
+
     chosen = inputs.prompts(prompts)
-    rows = []
-    for prompt, z in zip(chosen, prompt_logits(model.loaded(), chosen), strict=True):
-        ordered = z.sort(descending=True).values
-        for t in GRID:
-            lp = (ordered / t).log_softmax(-1)
-            mass = lp.exp().cumsum(0)
-            rows.append(
-                {
-                    "prompt": prompt.id,
-                    "family": prompt.family,
-                    "temperature": t,
-                    "entropy_bits": entropy_bits(lp),
-                    "top_prob": mass[0].item(),
-                    "ten_prob": mass[: min(10, len(mass))][-1].item(),
-                    "nucleus": int((mass < NUCLEUS).sum()) + 1,
-                }
-            )
-    return pd.DataFrame(rows)
+    ordered = _tensor(prompt_logits(model, prompts)).sort(descending=True).values
+    names = {"prompt": [p.id for p in chosen], "family": [p.family for p in chosen]}
+    frames = []
+    for t in GRID:
+        p = (ordered / t).softmax(-1)
+        mass = p.cumsum(-1)
+        columns = {
+            "entropy_bits": torch.special.entr(p).sum(-1) / math.log(2),
+            "top_prob": mass[:, 0],
+            "ten_prob": mass[:, :10][:, -1],
+            "nucleus": (mass < NUCLEUS).sum(-1) + 1,
+        }
+        own = {name: column.numpy() for name, column in columns.items()}
+        frames.append(pd.DataFrame({**names, "temperature": t, **own}))
+    return pd.concat(frames, ignore_index=True)
 
 
 def means(sweep: pd.DataFrame, at: tuple[float, ...] = ASKED) -> pd.DataFrame:
@@ -108,36 +84,27 @@ def means(sweep: pd.DataFrame, at: tuple[float, ...] = ASKED) -> pd.DataFrame:
     return columns.assign(nucleus=rows["nucleus"].median()).reset_index()
 
 
-def entropy_bits(log_p: Tensor) -> float:
-    """Entropy of ``(vocab,)`` natural log-probabilities; ``0 log 0`` is 0."""
-    p = log_p.exp()
-    return float(-(p * log_p.clamp_min(-1e4)).sum().item() / math.log(2))
-
-
 @measurement
 def top_tokens(
-    model: ModelHandle, only: tuple[str, ...], prompts: Path = PROMPTS, k: int = 5
+    model: ModelHandle, only: tuple[str, ...], prompts: Path = PROMPTS, k: int = 4
 ) -> pd.DataFrame:
     """Most likely tokens of the prompts with the ids ``only``, at three temperatures
 
-    Columns: ``prompt``, ``family``, ``text``, ``temperature``, ``place`` (from 1), ``token``,
-    ``probability``.
+    Columns: ``text``, ``temperature``, ``token``, ``probability``, likeliest first.
     """
     from internals.tokens import display
 
-    loaded = model.loaded()
-    chosen = [prompt for prompt in inputs.prompts(prompts) if prompt.id in only]
-    if not chosen:
-        raise NotApplicable(f"no prompt in {prompts.name} has one of the ids {', '.join(only)}")
-    rows = []
-    for prompt, z in zip(chosen, prompt_logits(loaded, chosen), strict=True):
-        for t in ASKED:
+    tokenizer, rows = model.loaded().tokenizer, []
+    for prompt, z in zip(
+        inputs.prompts(prompts), _tensor(prompt_logits(model, prompts)), strict=True
+    ):
+        for t in ASKED if prompt.id in only else ():
             p, ids = (z / t).softmax(-1).topk(min(k, len(z)))
-            for place, (value, token) in enumerate(zip(p.tolist(), ids.tolist(), strict=True), 1):
-                shown = display(loaded.tokenizer, token)
-                rows.append((prompt.id, prompt.family, prompt.text, t, place, shown, value))
-    columns = ["prompt", "family", "text", "temperature", "place", "token", "probability"]
-    return pd.DataFrame(rows, columns=columns)
+            for value, token in zip(p.tolist(), ids.tolist(), strict=True):
+                rows.append((prompt.text, t, display(tokenizer, token), value))
+    if not rows:
+        raise NotApplicable(f"no prompt in {prompts.name} has one of the ids {', '.join(only)}")
+    return pd.DataFrame(rows, columns=["text", "temperature", "token", "probability"])
 
 
 @measurement
@@ -147,35 +114,30 @@ def blank_effect(model: ModelHandle, prompts: Path = PROMPTS) -> pd.DataFrame:
     Columns: ``prompt``, ``moved`` (total variation distance, 0 to 1), ``same_ids`` (the tokenizer
     drops the blank, so nothing can move).
     """
-    chosen = inputs.prompts(prompts)
-    return _moved(model.loaded(), [(p.id, p.text, p.text + " ") for p in chosen])
+    from internals.tokens import prompt_ids
+
+    chosen, tokenizer = inputs.prompts(prompts), model.loaded().tokenizer
+    pairs = [[prompt_ids(tokenizer, p.text + end) for end in ("", " ")] for p in chosen]
+    moved = _moved(prompt_logits(model, prompts), prompt_logits(model, prompts, " "))
+    same = [plain == blank for plain, blank in pairs]
+    return pd.DataFrame({"prompt": [p.id for p in chosen], "moved": moved, "same_ids": same})
 
 
 @measurement
 def word_effect(model: ModelHandle, changes: Path = CHANGES) -> pd.DataFrame:
     """How much probability moves when one word of a prompt changes
 
-    Columns as in `blank_effect`; a row for each pair of prompts.
+    Columns: ``prompt``, ``moved``; a row for each pair of prompts.
     """
-    return _moved(model.loaded(), [(c.id, c.text, c.changed) for c in inputs.changes(changes)])
+    chosen = inputs.changes(changes)
+    texts = [c.text for c in chosen] + [c.changed for c in chosen]
+    logits = logits_after(model.loaded(), texts).numpy()
+    moved = _moved(logits[: len(chosen)], logits[len(chosen) :])
+    return pd.DataFrame({"prompt": [c.id for c in chosen], "moved": moved})
 
 
-def _moved(loaded: LoadedModel, pairs: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
-    from internals.tokens import prompt_ids
-
-    first, second = ([prompt_ids(loaded.tokenizer, pair[i]) for pair in pairs] for i in (1, 2))
-    p, q = (logits_after(loaded, ids).softmax(-1) for ids in (first, second))
-    same = [a == b for a, b in zip(first, second, strict=True)]
-    moved = 0.5 * (p - q).abs().sum(-1)
-    return pd.DataFrame({"prompt": [pair[0] for pair in pairs], "moved": moved, "same_ids": same})
-
-
-def js_distance(p: Tensor, q: Tensor) -> float:
-    """Square root of the Jensen–Shannon divergence in bits (Endres, Schindelin 2003), in [0, 1]."""
-    mean = (p + q) / 2
-
-    def kl(a: Tensor) -> float:
-        kept = a > 0
-        return float((a[kept] * (a[kept] / mean[kept]).log2()).sum().item())
-
-    return math.sqrt(max(0.0, (kl(p) + kl(q)) / 2))
+def _moved(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
+    """``(prompt,)`` total variation distance between distributions given by their logits."""
+    p, q = (_tensor(z).softmax(-1) for z in (one, other))
+    moved: NDArray[np.float64] = (p - q).abs().sum(-1).numpy() / 2
+    return moved
