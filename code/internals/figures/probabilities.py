@@ -86,9 +86,9 @@ def entropy_curves(sweep: pd.DataFrame) -> Figure:
 def temperature_grid(top: pd.DataFrame) -> Figure:
     """Most likely tokens of some prompts (rows) at some temperatures (columns).
 
-    ``top``: columns ``text``, ``temperature``, ``place``, ``token``, ``probability``.
+    ``top``: columns ``text``, ``temperature``, ``token``, ``probability``.
     """
-    data = top[top["place"] <= 4].copy()
+    data = top.copy()
     data["prompt"] = data["text"].str.replace("\n", " ").map(style.plain)
     data["token"] = data["token"].map(style.plain)
     grid = sns.FacetGrid(
