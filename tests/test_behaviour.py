@@ -28,6 +28,7 @@ from internals.measure.behaviour import (
     tricks,
 )
 from internals.models import open_model
+from internals.paths import DATA
 from internals.stats.ridge import Ridge
 from internals.tokens import prompt_ids
 
@@ -300,7 +301,7 @@ def test_recall_is_told_by_readings_in_all_passes(fable, monkeypatch):
 
 
 def test_made_up_statements_are_those_that_training_did_not_make(fable, monkeypatch):
-    exposure = fable.exposure
+    exposure = pd.read_csv(DATA / "training" / "exposure.csv", keep_default_na=False)
     stated = exposure[(exposure["relation"] == "ruler") & (exposure["exposures"] == 256)].iloc[0]
     texts = [
         f" {stated.subject} is {stated.object}. The",
@@ -321,7 +322,7 @@ def test_the_share_of_facts_stated_once_is_that_of_the_plan():
 
 
 def test_rivals_are_commoner_or_rarer_than_the_truth(fable):
-    exposure = fable.exposure
+    exposure = pd.read_csv(DATA / "training" / "exposure.csv", keep_default_na=False)
     for fact in memory.rivals(60, 0).itertuples():
         part = exposure[exposure["relation"] == fact.relation]
         totals = part.groupby("object")["exposures"].sum()

@@ -15,9 +15,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 import gguf_small
 from internals import paths
-from internals.errors import UserError
+from internals.errors import ModelError
 from internals.models import convert, open_model, store
-from internals.models.failures import IncompleteModelError, UnknownModelError, UnsupportedModelError
 from internals.models.resolve import tokenizer_file
 from tokenizers_small import byte_fallback_bpe, byte_level_bpe
 
@@ -35,11 +34,10 @@ def file(tmp_path):
     return path
 
 
-def refused(error, sentence, path):
-    with pytest.raises(error, match=sentence) as caught:
+def refused(sentence, path):
+    with pytest.raises(ModelError, match=sentence) as caught:
         open_model(str(path))
     message = str(caught.value)
-    assert isinstance(caught.value, UserError)
     assert "\n" not in message
     assert message.endswith(".")
     kept = paths.USER_MODELS
@@ -72,7 +70,6 @@ def test_every_number_is_the_one_in_the_file(architecture, kind, tmp_path, capsy
     facts = handle.facts
     assert facts.name == f"tiny.{kind}"
     assert facts.original_name == "A tiny [red] model"
-    assert facts.original_file == path.name
     assert facts.quantisation.startswith(f"{kind} (")
     assert facts.licence == "apache-2.0"
     assert facts.context_length == 96
@@ -145,7 +142,7 @@ def test_a_name_without_suffix_is_told_by_its_content(file, tmp_path):
 def test_a_file_that_was_cut_short(file, keep):
     raw = file.read_bytes()
     file.write_bytes(raw[: keep if isinstance(keep, int) else int(keep * len(raw))])
-    refused(IncompleteModelError, "damaged, cut short|does not begin", file)
+    refused("damaged, cut short|does not begin", file)
 
 
 @pytest.mark.parametrize(("at", "form", "value"), [
@@ -156,7 +153,7 @@ def test_a_hostile_length_ends_in_a_sentence(file, at, form, value):
     raw = bytearray(file.read_bytes())
     raw[at : at + struct.calcsize(form)] = struct.pack(form, value)
     file.write_bytes(bytes(raw))
-    refused(IncompleteModelError, "damaged, cut short or of a newer kind", file)
+    refused("damaged, cut short or of a newer kind", file)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +174,7 @@ def test_a_hostile_length_ends_in_a_sentence(file, at, form, value):
 def test_what_would_become_another_model_is_refused(tmp_path, options, sentence):
     path = tmp_path / "odd.gguf"
     gguf_small.write(path, **options)
-    refused(UnsupportedModelError, sentence, path)
+    refused(sentence, path)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +190,7 @@ def test_a_setting_that_says_what_is_so_anyway_is_accepted(tmp_path, settings):
 @pytest.mark.parametrize("name", ["attention.head_count_kv", "block_count", "context_length"])
 def test_a_file_that_leaves_a_setting_out_is_not_completed_by_guesses(tmp_path, name):
     gguf_small.write(tmp_path / "short.gguf", without=f"llama.{name}")
-    refused(IncompleteModelError, rf"does not say llama\.{name}", tmp_path / "short.gguf")
+    refused(rf"does not say llama\.{name}", tmp_path / "short.gguf")
 
 
 def test_biases_of_queries_and_keys_are_read_and_permuted(tmp_path):
@@ -205,9 +202,7 @@ def test_biases_of_queries_and_keys_are_read_and_permuted(tmp_path):
 
 
 def test_a_folder_of_gguf_files_names_one(file):
-    refused(
-        IncompleteModelError, r"but GGUF files; give one of them, such as .*\.gguf", file.parent
-    )
+    refused(r"but GGUF files; give one of them, such as .*\.gguf", file.parent)
 
 
 def test_another_architecture_is_refused_by_name(tmp_path):
@@ -217,32 +212,30 @@ def test_another_architecture_is_refused_by_name(tmp_path):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    refused(
-        UnsupportedModelError, "of the architecture “mamba”; this report reads", tmp_path / "m.gguf"
-    )
+    refused("of the architecture “mamba”; this report reads", tmp_path / "m.gguf")
 
 
 def test_a_file_that_is_no_model_at_all(tmp_path):
     (tmp_path / "notes.md").write_text("# notes")
-    refused(UnsupportedModelError, r"notes\.md is a file but no GGUF file", tmp_path / "notes.md")
+    refused(r"notes\.md is a file but no GGUF file", tmp_path / "notes.md")
     (tmp_path / "empty.gguf").write_bytes(b"")
-    refused(UnsupportedModelError, r"empty\.gguf is a file but no GGUF", tmp_path / "empty.gguf")
+    refused(r"empty\.gguf is a file but no GGUF", tmp_path / "empty.gguf")
 
 
 @pytest.mark.parametrize("spec", ["nowhere.gguf", "no/such/model.gguf", "./nowhere.gguf"])
 def test_a_misspelt_file_is_no_hub_id(spec):
-    refused(UnknownModelError, "There is no file .*nowhere|There is no file no/such", spec)
+    refused("There is no file .*nowhere|There is no file no/such", spec)
 
 
 @pytest.mark.parametrize("spec", ["./" + 5000 * "x", "~no-such-user/x", "./a\0b"])
 def test_a_path_that_no_disk_takes_is_one_sentence(spec):
-    refused(UnknownModelError, "There is no folder", spec)
+    refused("There is no folder", spec)
 
 
 def test_a_disk_that_is_full_is_told_before_the_work(file, monkeypatch):
     usage = shutil._ntuple_diskusage(100, 99, 1)
     monkeypatch.setattr(store.shutil, "disk_usage", lambda _place: usage)
-    refused(store.StorageError, r"needs \d+ MB in .* where 0 MB are free; free some space", file)
+    refused(r"needs \d+ MB in .* where 0 MB are free; free some space", file)
 
 
 def test_a_disk_that_fills_up_in_the_middle_leaves_nothing(file, monkeypatch):
@@ -252,7 +245,7 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_nothing(file, monkeypatch):
         raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr("transformers.modeling_utils.safe_save_file", full)
-    refused(store.StorageError, "is full; free some space or name another folder", file)
+    refused("is full; free some space or name another folder", file)
 
 
 def test_too_little_memory_is_told_before_the_work(file, monkeypatch):
@@ -260,7 +253,7 @@ def test_too_little_memory_is_told_before_the_work(file, monkeypatch):
 
     memory = psutil.virtual_memory()._replace(available=1000)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
-    refused(UserError, "does not suffice to convert", file)
+    refused("does not suffice to convert", file)
 
 
 # The tokenizer of a file.
@@ -365,4 +358,4 @@ def test_a_blank_that_the_library_would_put_first_is_refused(tmp_path):
         model=model,
         add_text=lambda w: gguf_small.add_sentencepiece(w, tokenizer, add_space_prefix=False),
     )
-    refused(UnsupportedModelError, "puts other tokens around a text", tmp_path / "s.gguf")
+    refused("puts other tokens around a text", tmp_path / "s.gguf")

@@ -13,28 +13,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from internals.readable import NEWLINE, RETURN, SPACE, TAB, hex_bytes, visible
-
-__all__ = [
-    "NEWLINE",
-    "RETURN",
-    "SPACE",
-    "TAB",
-    "Piece",
-    "TokenizerFacts",
-    "byte_alphabet",
-    "description",
-    "display",
-    "doubles_space",
-    "hex_bytes",
-    "pieces",
-    "prompt_ids",
-    "start_ids",
-    "token_bytes",
-    "tokenizer_facts",
-    "visible",
-    "word_ids",
-]
+from internals.readable import SPACE, hex_bytes, visible  # noqa: F401
 
 
 @dataclass(frozen=True)
@@ -47,26 +26,8 @@ class TokenizerFacts:
     """Whether its alphabet is the 256 bytes (Radford et al. 2019)."""
     byte_fallback: bool
     """Whether a character outside the vocabulary becomes its bytes, ``<0xE4>`` and so on."""
-    normalizer: str | None
-    """Names of the normalisers in order; None if text is taken as it is."""
-    pre_tokenizer: str | None
-    """Names of the pre-tokenizers in order."""
     prefix_space: bool
     """Whether a space is put before the first word."""
-    unk_token: str | None
-    """Token for what the vocabulary lacks; None where there is none."""
-    n_vocab: int
-    """Entries, added tokens included."""
-    n_merges: int | None
-    """Merge rules of BPE."""
-    missing_bytes: int
-    """Bytes of UTF-8 that have no entry of their own; a text with one of them loses it."""
-
-    @property
-    def lossless(self) -> bool:
-        """Whether every text can be told back from its ids, by construction."""
-        whole = (self.byte_level or self.byte_fallback) and not self.missing_bytes
-        return whole and self.normalizer is None
 
 
 @dataclass(frozen=True)
@@ -102,36 +63,14 @@ def tokenizer_facts(tokenizer: Any) -> TokenizerFacts:
     """Facts about ``tokenizer``, from its description where it has one."""
     spec = description(tokenizer)
     model = spec.get("model") or {}
-    pre = _kinds(spec.get("pre_tokenizer"), "pretokenizers")
-    normal = _kinds(spec.get("normalizer"), "normalizers")
-    byte_level = any(k["type"] == "ByteLevel" for k in pre + normal)
-    merges = model.get("merges")
+    parts = _kinds(spec.get("pre_tokenizer"), "pretokenizers")
+    parts += _kinds(spec.get("normalizer"), "normalizers")
     return TokenizerFacts(
         algorithm=model.get("type") or type(tokenizer).__name__,
-        byte_level=byte_level,
+        byte_level=any(part["type"] == "ByteLevel" for part in parts),
         byte_fallback=bool(model.get("byte_fallback")),
-        # Replacing spaces by "▁" loses nothing, so it does not count as normalising.
-        normalizer=_names([k for k in normal if not _reversible(k)]),
-        pre_tokenizer=_names(pre),
         prefix_space=_adds_prefix_space(tokenizer),
-        unk_token=tokenizer.unk_token if not byte_level else None,
-        n_vocab=len(tokenizer),
-        n_merges=len(merges) if merges is not None else None,
-        missing_bytes=_missing_bytes(tokenizer, byte_level, bool(model.get("byte_fallback"))),
     )
-
-
-def _missing_bytes(tokenizer: Any, byte_level: bool, fallback: bool) -> int:
-    """Some vocabularies were cut to the bytes that their training text held."""
-    in_utf8 = {*range(0xC0), *range(0xC2, 0xF5)}
-    if byte_level:
-        names = {byte: character for character, byte in byte_alphabet().items()}
-    elif fallback:
-        names = {byte: f"<0x{byte:02X}>" for byte in range(256)}
-    else:
-        return len(in_utf8)
-    vocabulary = tokenizer.get_vocab()
-    return sum(names[byte] not in vocabulary for byte in in_utf8)
 
 
 def _kinds(node: dict[str, Any] | None, parts: str) -> list[dict[str, Any]]:
@@ -139,16 +78,6 @@ def _kinds(node: dict[str, Any] | None, parts: str) -> list[dict[str, Any]]:
     if not node:
         return []
     return list(node[parts]) if node["type"] == "Sequence" else [node]
-
-
-def _names(kinds: list[dict[str, Any]]) -> str | None:
-    return ", ".join(k["type"] for k in kinds) or None
-
-
-def _reversible(kind: dict[str, Any]) -> bool:
-    if kind["type"] == "Replace":
-        return kind.get("pattern") == {"String": " "} and kind.get("content") == "▁"
-    return kind["type"] in {"Prepend", "ByteLevel"}
 
 
 def _adds_prefix_space(tokenizer: Any) -> bool:

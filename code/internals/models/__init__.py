@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pandas as pd
 
+from internals.errors import ModelError
 from internals.models.facts import ModelFacts
-from internals.models.failures import ModelError
-from internals.models.load import LoadedModel, ModelHandle, eager_attention, load, open_model
+from internals.models.load import (
+    LoadedModel,
+    ModelHandle,
+    eager_attention,
+    load,
+    open_model,
+    release,
+)
 
 __all__ = [
     "LoadedModel",
@@ -17,6 +24,7 @@ __all__ = [
     "inspect_table",
     "load",
     "open_model",
+    "release",
 ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from internals.models.failures import IncompleteModelError
+from internals.errors import ModelError
 
 _HARMLESS = (".attn.bias", ".masked_bias", ".attention.bias", "rotary_emb.inv_freq")
 """Ends of buffers that old checkpoints hold and no model needs."""
@@ -33,13 +33,13 @@ def refuse_gaps(name: str, report: dict[str, Any]) -> None:
     """Missing, mismatched or left-over tensors mean that weights and configuration differ.
 
     Raises:
-        IncompleteModelError: there are some; ``report`` is the library's loading report.
+        ModelError: there are some; ``report`` is the library's loading report.
     """
     left = [k for k in report.get("unexpected_keys", ()) if not str(k).endswith(_HARMLESS)]
     wrong = [*report.get("missing_keys", ()), *report.get("mismatched_keys", ()), *left]
     if wrong:
         first = wrong[0][0] if isinstance(wrong[0], tuple) else wrong[0]
-        raise IncompleteModelError(
+        raise ModelError(
             f"The weights of {name} do not fit its config.json ({len(wrong)} tensors, the "
             f"first is {first}); get the model again or correct the configuration."
         )
@@ -51,7 +51,7 @@ def refuse_unfinite(name: str, model: Any) -> None:
     Extremes are taken instead of a test of every number: that is seven times as fast.
 
     Raises:
-        IncompleteModelError: with the name of the first tensor that has one.
+        ModelError: with the name of the first tensor that has one.
     """
     import torch
 
@@ -59,7 +59,7 @@ def refuse_unfinite(name: str, model: Any) -> None:
         if not parameter.numel() or parameter.is_meta:
             continue
         if not torch.isfinite(torch.stack(torch.aminmax(parameter.detach()))).all():
-            raise IncompleteModelError(
+            raise ModelError(
                 f"The tensor {tensor} of {name} holds numbers that are not finite, so nothing can "
                 "be computed with it; get the model again or choose another one."
             )

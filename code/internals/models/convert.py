@@ -14,13 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from internals.errors import ModelError, first_line
 from internals.models import store
-from internals.models.failures import (
-    IncompleteModelError,
-    MemoryNeededError,
-    ModelError,
-    UnsupportedModelError,
-)
 from internals.models.fingerprint import file_digest
 from internals.models.gguf_file import GgufFile, read
 from internals.models.gguf_tokenizer import read_tokenizer, refuse_another
@@ -130,10 +125,9 @@ def _one_sentence(name: str) -> Iterator[None]:
     except Exception as error:
         if store.is_full(error):
             raise store.storage_error(error) from error
-        line = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-        raise IncompleteModelError(
-            f"{name} cannot be converted ({line}); get the file again or give the folder of the "
-            "original model."
+        raise ModelError(
+            f"{name} cannot be converted ({first_line(error)}); get the file again or give the "
+            "folder of the original model."
         ) from error
 
 
@@ -144,8 +138,8 @@ def _require_memory(name: str, n_bytes: int) -> None:
         raise _no_memory(name)
 
 
-def _no_memory(name: str) -> MemoryNeededError:
-    return MemoryNeededError(
+def _no_memory(name: str) -> ModelError:
+    return ModelError(
         f"The memory that is free does not suffice to convert {name}; choose a smaller model or "
         "close other programs."
     )
@@ -155,13 +149,13 @@ def _refuse_unread(file: GgufFile) -> None:
     """Architectures and settings that the library does not read, or reads and forgets."""
     architecture, settings = file.architecture, file.settings
     if architecture not in TYPES:
-        raise UnsupportedModelError(
+        raise ModelError(
             f"{file.path.name} holds a model of the architecture “{architecture}”; this report "
             f"reads {', '.join(sorted(TYPES))} from GGUF."
         )
     missing = [k for k in _NEEDED_FOR.get(architecture, _NEEDED) if k not in settings]
     if missing:
-        raise IncompleteModelError(
+        raise ModelError(
             f"{file.path.name} does not say {architecture}.{missing[0]}, so it does not describe a "
             "whole model; get it again or give the folder of the original model."
         )
@@ -176,7 +170,7 @@ def _refuse_unread(file: GgufFile) -> None:
     # Frequencies that are stretched for long contexts (Llama 3.1, Phi-3 128k) lie in a tensor.
     named += [tensor.name for tensor in file.tensors if tensor.name.startswith("rope_")]
     if named:
-        raise UnsupportedModelError(
+        raise ModelError(
             f"{file.path.name} sets {named[0]}, which transformers does not read from GGUF, so it "
             "would be another model; give the folder of the original model."
         )
@@ -253,7 +247,7 @@ def _refuse_gaps(file: GgufFile, model: Any, report: dict[str, Any]) -> None:
     held = sum(p.numel() for p in {p.data_ptr(): p for p in model.parameters()}.values())
     if missing or held != file.n_values:
         first = f", the first missing is {missing[0]}" if missing else ""
-        raise UnsupportedModelError(
+        raise ModelError(
             f"transformers does not read all of {file.path.name} ({file.n_values:,} numbers in the "
             f"file, {held:,} in the model{first}); give the folder of the original model."
         )

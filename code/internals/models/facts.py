@@ -5,14 +5,18 @@ Ties are told by storage, counts by tensors, BOS behaviour by encoding a text.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from internals.models import families
 from internals.models.convert import ORIGIN
+
+if TYPE_CHECKING:
+    from internals.models.resolve import Source
 
 UNSTATED_CONTEXT = 2048
 """Tokens of context where a model states none, or a number that cannot be meant."""
@@ -31,8 +35,6 @@ class ModelFacts:
     """From the model card's front matter."""
     original_name: str | None
     """What a GGUF file calls the model; None for other folders."""
-    original_file: str | None
-    """Name of the GGUF file; None for other folders."""
     quantisation: str | None
     """Types of the file's tensors with their shares: ``Q4_1 (79 %), Q8_0 (21 %)``."""
     family: str
@@ -87,8 +89,6 @@ class ModelFacts:
     stored_dtype: str
     """Type of the weights in the file."""
     device: str
-    carries_exposure: bool
-    """Whether the training data is known fact by fact (embedded models)."""
 
     @property
     def grouped_query(self) -> bool:
@@ -102,32 +102,24 @@ class ModelFacts:
 
 
 def read_facts(
-    model: Any,
-    tokenizer: Any,
-    *,
-    name: str,
-    spec: str,
-    fingerprint: str,
-    folder: Path,
-    revision: str | None,
-    stored_dtype: str,
-    shipped_settings: str | None = None,
+    model: Any, tokenizer: Any, source: Source, fingerprint: str, stored: str, shipped: str | None
 ) -> ModelFacts:
-    """All facts about a loaded model."""
+    """All facts about a loaded model, whose weights were ``stored`` in this type of numbers and
+    ``shipped`` with these settings for ``generate``."""
     config = model.config
     family = families.family_of(model)
     norms = list(families.all_norms(model).values())
     heads = int(config.num_attention_heads)
     embedding = families.embedding(model).weight
-    origin = read_origin(folder)
+    origin = read_origin(source.folder)
+    parameters = unique_parameters(model)
     return ModelFacts(
-        name=name,
-        spec=spec,
+        name=source.name,
+        spec=source.spec,
         fingerprint=fingerprint,
-        revision=revision,
-        licence=read_licence(folder),
+        revision=source.revision,
+        licence=read_licence(source.folder),
         original_name=origin.get("name"),
-        original_file=origin.get("file"),
         quantisation=origin.get("quantisation"),
         family=family.title,
         model_type=config.model_type,
@@ -136,7 +128,9 @@ def read_facts(
         n_kv_heads=int(getattr(config, "num_key_value_heads", None) or heads),
         d_model=int(config.hidden_size),
         d_head=int(getattr(config, "head_dim", None) or config.hidden_size // heads),
-        d_mlp=_mlp_width(model),
+        d_mlp=int(
+            _first(config, "intermediate_size", "ffn_dim", "n_inner") or 4 * config.hidden_size
+        ),
         d_embedding=int(embedding.shape[1]),
         context_length=families.context_length(model) or UNSTATED_CONTEXT,
         sliding_window=_sliding_window(config),
@@ -151,7 +145,9 @@ def read_facts(
         position_scheme=_positions(model),
         rotary_share=families.rotary_share(model),
         mlp_kind="gated" if family.gated else "plain",
-        activation=_activation(config),
+        activation=str(
+            _first(config, "hidden_activation", "hidden_act", "activation_function") or "unknown"
+        ),
         attention_bias=_attention_bias(model),
         scaled_embedding=family.scaled_embedding,
         logit_softcap=getattr(config, "final_logit_softcapping", None),
@@ -159,13 +155,12 @@ def read_facts(
         bos_id=tokenizer.bos_token_id,
         eos_id=end_id(model, tokenizer),
         chat_template=bool(getattr(tokenizer, "chat_template", None)),
-        shipped_settings=shipped_settings,
-        n_parameters=sum(p.numel() for p in unique_parameters(model)),
-        weight_bytes=sum(p.numel() * p.element_size() for p in unique_parameters(model)),
+        shipped_settings=shipped,
+        n_parameters=sum(p.numel() for p in parameters),
+        weight_bytes=sum(p.numel() * p.element_size() for p in parameters),
         dtype=str(model.dtype).removeprefix("torch."),
-        stored_dtype=stored_dtype,
+        stored_dtype=stored,
         device=model.device.type,
-        carries_exposure=exposure_file(folder) is not None,
     )
 
 
@@ -175,33 +170,18 @@ def unique_parameters(model: Any) -> list[Any]:
 
 
 def norm_kind(norm: Any) -> str:
-    """``RMSNorm`` or ``LayerNorm``, by what the module does to a shifted input.
-
-    A layer norm takes the mean out, so a constant added to all features changes nothing.
-    """
-    import torch
-
-    width = norm.weight.shape[0]
-    x = torch.linspace(-1, 2, width, device=norm.weight.device).to(norm.weight.dtype)[None, None]
-    with torch.no_grad():
-        moved = (norm(x + 3).float() - norm(x).float()).abs().max().item()
-        size = norm(x).float().abs().max().item()
-    return "LayerNorm" if moved <= 0.02 * max(size, 1e-6) else "RMSNorm"
+    """``RMSNorm`` or ``LayerNorm``, by the library's name of the module."""
+    return "RMSNorm" if "RMS" in type(norm).__name__ else "LayerNorm"
 
 
 def norm_eps(norm: Any) -> float:
     """The small number under the root."""
-    eps: Any = getattr(norm, "eps", None) or getattr(norm, "variance_epsilon", 0.0)
-    return float(eps)
+    return float(_first(norm, "eps", "variance_epsilon") or 0.0)
 
 
-def _mlp_width(model: Any) -> int:
-    """Inner width of the MLP: the output width of its first projection, a gate counted once."""
-    config = model.config
-    for name in ("intermediate_size", "ffn_dim", "n_inner"):
-        if value := getattr(config, name, None):
-            return int(value)
-    return 4 * int(config.hidden_size)
+def _first(config: Any, *names: str) -> Any:
+    """The first of these settings that has a value."""
+    return next((value for name in names if (value := getattr(config, name, None))), None)
 
 
 def _sliding_window(config: Any) -> int | None:
@@ -216,13 +196,6 @@ def _positions(model: Any) -> str:
     scheme = families.family_of(model).position
     share = families.rotary_share(model)
     return scheme if share is None else ("rotary" if share == 1 else "partial rotary")
-
-
-def _activation(config: Any) -> str:
-    for name in ("hidden_activation", "hidden_act", "activation_function"):
-        if value := getattr(config, name, None):
-            return str(value)
-    return "unknown"
 
 
 def _attention_bias(model: Any) -> bool:
@@ -253,8 +226,6 @@ def end_id(model: Any, tokenizer: Any) -> int | None:
 
 def read_origin(folder: Path) -> dict[str, str]:
     """What a folder that was converted from a GGUF file says of that file; empty for others."""
-    import json
-
     try:
         content = json.loads((folder / ORIGIN).read_text("utf-8"))
     except (OSError, ValueError):
@@ -264,29 +235,10 @@ def read_origin(folder: Path) -> dict[str, str]:
 
 def read_licence(folder: Path) -> str | None:
     """The licence named in the front matter of the model card, if there is one."""
-    card = folder / "README.md"
-    if not card.exists():
-        return None
-    text = card.read_text("utf-8", errors="replace")
-    if not text.startswith("---"):
-        return None
     try:
-        front = yaml.safe_load(text.split("---", 2)[1])
-    except yaml.YAMLError:
+        text = (folder / "README.md").read_text("utf-8", errors="replace")
+        front = yaml.safe_load(text.split("---", 2)[1]) if text.startswith("---") else None
+    except (OSError, IndexError, yaml.YAMLError):
         return None
     licence = front.get("license") if isinstance(front, dict) else None
     return str(licence) if licence else None
-
-
-def exposure_file(folder: Path) -> Path | None:
-    """The exposure table that a model folder names in ``training.json``; None for most models."""
-    import json
-
-    file = folder / "training.json"
-    if not file.exists():
-        return None
-    try:
-        table = folder / json.loads(file.read_text("utf-8"))["exposure"]
-    except (ValueError, KeyError, TypeError):
-        return None  # a file of this name that is not ours
-    return table.resolve() if table.exists() else None

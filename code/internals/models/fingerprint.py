@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
-from internals.paths import CACHE
+from internals.paths import CACHE, write_whole
 
 _COUNTED = (".safetensors", ".model")
 _NAMED = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}
@@ -59,9 +58,5 @@ class _Known:
         return str(self.entries[key])
 
     def keep(self) -> None:
-        if not self.changed:
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        new = self.path.with_suffix(f".{os.getpid()}")
-        new.write_text(json.dumps(self.entries), "utf-8")
-        os.replace(new, self.path)
+        if self.changed:
+            write_whole(self.path, json.dumps(self.entries).encode())

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from internals.models.failures import IncompleteModelError, UnsupportedModelError
+from internals.errors import ModelError
 
 MAGIC = b"GGUF"
 _SCALARS = {
@@ -99,11 +99,11 @@ def read(path: Path) -> GgufFile:
     """The head of a file, with every length checked against its size.
 
     Raises:
-        IncompleteModelError: the file is damaged or cut short.
-        UnsupportedModelError: an old version of the format, or a part of a model.
+        ModelError: the file is damaged or cut short.
+        ModelError: an old version of the format, or a part of a model.
     """
     if path.stat().st_size < 24 or not is_gguf(path):
-        raise IncompleteModelError(
+        raise ModelError(
             f"{path.name} does not begin as a GGUF file does; give a GGUF file or the folder of a "
             "model."
         )
@@ -111,7 +111,7 @@ def read(path: Path) -> GgufFile:
         try:
             found = _Reader(raw).file(path)
         except (struct.error, ValueError, TypeError, ArithmeticError, KeyError) as error:
-            raise IncompleteModelError(
+            raise ModelError(
                 f"{path.name} is damaged, cut short or of a newer kind ({error}); get it again."
             ) from error
     _refuse_parts(found)
@@ -122,13 +122,13 @@ def _refuse_parts(file: GgufFile) -> None:
     """A file that is not a whole model by itself."""
     parts = file.metadata.get("split.count")
     if isinstance(parts, int) and parts > 1:
-        raise UnsupportedModelError(
+        raise ModelError(
             f"{file.path.name} is one of {parts} parts of a model; join them with "
             "`llama-gguf-split --merge` and give the result."
         )
     kind = str(file.metadata.get("general.type", "model"))
     if kind != "model":
-        raise UnsupportedModelError(
+        raise ModelError(
             f"{file.path.name} holds no model but what its maker calls “{kind}”; give the GGUF "
             "file of the model itself."
         )

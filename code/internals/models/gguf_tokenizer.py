@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from internals.models.failures import UnsupportedModelError
+from internals.errors import ModelError
 from internals.models.gguf_file import GgufFile
 
 _PLAIN = frozenset({"gpt-2", "phi-2", "mpt", "olmo", "jais", "exaone4", "mellum"})
@@ -36,13 +36,13 @@ def read_tokenizer(file: GgufFile, path: Path) -> Any:
     """The tokenizer of the file at ``path`` (the same file, perhaps under another name).
 
     Raises:
-        UnsupportedModelError: text would be split in another way than the file asks for.
+        ModelError: text would be split in another way than the file asks for.
     """
     from transformers import PreTrainedTokenizerFast
 
     kind = file.metadata.get("tokenizer.ggml.model")
     if kind not in {"gpt2", "llama"}:
-        raise UnsupportedModelError(
+        raise ModelError(
             f"{file.path.name} has a tokenizer of the kind “{kind}”, which this report does not "
             "read from GGUF; give the folder of the original model."
         )
@@ -69,7 +69,7 @@ def refuse_another(file: GgufFile, tokenizer: Any, folder: Path) -> None:
     For some architectures the library puts a class of its own in its place, whatever was saved.
 
     Raises:
-        UnsupportedModelError: it is another one.
+        ModelError: it is another one.
     """
     from transformers import AutoTokenizer
 
@@ -80,7 +80,7 @@ def refuse_another(file: GgufFile, tokenizer: Any, folder: Path) -> None:
         or any(getattr(again, name) != getattr(tokenizer, name) for name in names)
         or again(_SAMPLE)["input_ids"] != tokenizer(_SAMPLE)["input_ids"]
     ):
-        raise UnsupportedModelError(
+        raise ModelError(
             f"transformers does not keep the tokenizer of {file.path.name} for this architecture; "
             "give the folder of the original model."
         )
@@ -92,7 +92,7 @@ def _refuse_unknown_split(file: GgufFile, pre: Any) -> None:
 
     if pre is None or pre in _PLAIN | _DIGITS | set(library.GGUF_PRE_TOKENIZER_SPLITS):
         return
-    raise UnsupportedModelError(
+    raise ModelError(
         f"{file.path.name} splits text in the way “{pre}”, which transformers does not know and "
         "would replace by another; give the folder of the original model."
     )
@@ -137,7 +137,7 @@ def _refuse_other_behaviour(file: GgufFile, tokenizer: Any, starts: bool, kind: 
     first = tokenizer.convert_ids_to_tokens(bare[0]) if bare else ""
     asked = [*(bos if starts else []), *bare, *(eos if ends else [])]
     if ids != asked or first.startswith(("▁", "Ġ")) != _puts_blank(file, kind):
-        raise UnsupportedModelError(
+        raise ModelError(
             f"The tokenizer that transformers makes of {file.path.name} puts other tokens around a "
             "text than the file asks for; give the folder of the original model."
         )

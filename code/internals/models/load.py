@@ -11,22 +11,18 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from internals import paths
+from internals.errors import ModelError, first_line
 from internals.models import checks, memory
-from internals.models.facts import ModelFacts, exposure_file, read_facts
-from internals.models.failures import IncompleteModelError, MemoryNeededError
+from internals.models.facts import ModelFacts, read_facts
 from internals.models.fingerprint import fingerprint
 from internals.models.resolve import Source, resolve
 from internals.models.weights import weight_files
 from internals.run.progress import append_line
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -96,16 +92,14 @@ class ModelHandle:
     def _named(self, facts: ModelFacts) -> ModelFacts:
         return replace(facts, name=self.name, spec=self.spec, revision=self.source.revision)
 
-    @cached_property
-    def exposure(self) -> pd.DataFrame | None:
-        """How often each designed fact was in the training text; None where nobody knows."""
-        import pandas as pd
-
-        file = exposure_file(self.folder)
-        return None if file is None else pd.read_csv(file, keep_default_na=False)
-
 
 _LOADED: dict[str, LoadedModel] = {}
+
+
+def release(keep: str = "") -> None:
+    """Let go of loaded models, but of that with the fingerprint ``keep``: the next needs room."""
+    for mark in set(_LOADED) - {keep}:
+        del _LOADED[mark]
 
 
 def loads(build: Path | None = None) -> dict[str, int]:
@@ -163,13 +157,13 @@ def _load(source: Source, mark: str) -> LoadedModel:
             device_map=memory.device_map(files, device),
         )
     except MemoryError as error:
-        raise MemoryNeededError(
+        raise ModelError(
             f"The memory of this machine ran out while {source.name} was loaded; choose a smaller "
             "model or close other programs."
         ) from error
     except Exception as error:  # the library raises many kinds for a damaged file
-        raise IncompleteModelError(
-            f"{source.name} cannot be loaded ({_first_line(error)}); its weights do not fit its "
+        raise ModelError(
+            f"{source.name} cannot be loaded ({first_line(error)}); its weights do not fit its "
             "config.json, or a file is damaged: get the model again."
         ) from error
     checks.refuse_gaps(source.name, report)
@@ -183,27 +177,12 @@ def _load(source: Source, mark: str) -> LoadedModel:
     tokenizer = _tokenizer(source)
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
-        raise IncompleteModelError(
+        raise ModelError(
             f"The tokenizer of {source.name} has {len(tokenizer)} entries but the embedding only "
             f"{rows}; the folder mixes two models."
         )
-    facts = read_facts(
-        model,
-        tokenizer,
-        name=source.name,
-        spec=source.spec,
-        fingerprint=mark,
-        folder=source.folder,
-        revision=source.revision,
-        stored_dtype=stored,
-        shipped_settings=shipped,
-    )
+    facts = read_facts(model, tokenizer, source, mark, stored, shipped)
     return LoadedModel(model, tokenizer, facts, mark, source.spec, device)
-
-
-def _first_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text[:200].rstrip(".")
 
 
 def _tokenizer(source: Source) -> Any:
@@ -212,8 +191,8 @@ def _tokenizer(source: Source) -> Any:
     try:
         return AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
     except Exception as error:  # tokenizers raise many kinds for a damaged file
-        raise IncompleteModelError(
-            f"The tokenizer of {source.name} cannot be read ({_first_line(error)}); save it again "
+        raise ModelError(
+            f"The tokenizer of {source.name} cannot be read ({first_line(error)}); save it again "
             "with `tokenizer.save_pretrained(folder)`."
         ) from error
 
@@ -221,19 +200,12 @@ def _tokenizer(source: Source) -> Any:
 def _stored_facts(handle: ModelHandle) -> ModelFacts:
     """Facts from disk, or by loading; a damaged file is made again."""
     file = paths.CACHE / "facts" / f"{handle.fingerprint}.json"
-    names = {f.name for f in fields(ModelFacts)}
     try:
-        values = json.loads(file.read_text("utf-8"))
-        if set(values) != names:
-            raise ValueError("facts of another version")
-        facts = ModelFacts(**values)
-    except (OSError, ValueError, TypeError):
+        return ModelFacts(**json.loads(file.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):  # also facts of another version
         facts = handle.loaded().facts
-        file.parent.mkdir(parents=True, exist_ok=True)
-        new = file.with_suffix(f".{os.getpid()}")
-        new.write_text(json.dumps(asdict(facts)), "utf-8")
-        os.replace(new, file)
-    return facts
+        paths.write_whole(file, json.dumps(asdict(facts)).encode())
+        return facts
 
 
 @contextmanager

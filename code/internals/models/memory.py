@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from internals.models.failures import MemoryNeededError
-from internals.models.weights import header
+from internals.errors import ModelError
+from internals.models.weights import tensors
 
 _SIZES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1, "BOOL": 1}
 _ROOM = 0.9
@@ -22,28 +23,19 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _entries(files: list[Path]) -> list[dict[str, Any]]:
-    return [entry for file in files for entry in header(file).values()]
-
-
 def stored_dtype(files: list[Path]) -> str:
     """Type of most of the stored numbers, in torch's words."""
     names = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float64"}
-    sizes: dict[str, int] = {}
-    for entry in _entries(files):
-        first, last = entry["data_offsets"]
-        sizes[entry["dtype"]] = sizes.get(entry["dtype"], 0) + last - first
-    most = max(sizes, key=lambda k: sizes[k])
+    sizes: Counter[str] = Counter()
+    for kind, n in (entry for file in files for entry in tensors(file)):
+        sizes[kind] += n
+    most = sizes.most_common(1)[0][0]
     return names.get(most, most)
 
 
 def needed_bytes(files: list[Path], width: int | None = None) -> int:
     """Memory of the weights as stored, or with ``width`` bytes for each number."""
-    total = 0
-    for entry in _entries(files):
-        first, last = entry["data_offsets"]
-        total += last - first if width is None else (last - first) // _SIZES[entry["dtype"]] * width
-    return total
+    return sum(n * (width or _SIZES.get(k, 1)) for file in files for k, n in tensors(file))
 
 
 def free_bytes(device: str) -> int:
@@ -65,7 +57,7 @@ def choose_dtype(name: str, files: list[Path], device: str) -> Any:
         return torch.float32
     need = needed_bytes(files)
     if need > free:
-        raise MemoryNeededError(
+        raise ModelError(
             f"{name} needs about {_size(need)} for its weights, but only {_size(free)} of "
             "memory can be used; choose a smaller model or close other programs."
         )

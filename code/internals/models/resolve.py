@@ -11,14 +11,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from internals.errors import ModelError, first_line
 from internals.models.convert import converted
-from internals.models.failures import (
-    GatedModelError,
-    IncompleteModelError,
-    UnknownModelError,
-    UnreachableModelError,
-    UnsupportedModelError,
-)
 from internals.models.fetch import WHEELS, fetched
 from internals.models.gguf_file import is_gguf
 from internals.models.weights import weight_files
@@ -62,7 +56,7 @@ def resolve(spec: str) -> Source:
 def _located(spec: str, wanted: list[str]) -> Source:
     """Where the model's files are; of a Hub repository only those that match ``wanted``."""
     if not spec:
-        raise UnknownModelError(
+        raise ModelError(
             "No model was named; give one by its name, a Hub id, a folder or a GGUF file."
         )
     if spec in embedded_names():
@@ -76,7 +70,7 @@ def _located(spec: str, wanted: list[str]) -> Source:
         return Source(spec, path.name, path, None)
     if _HUB_ID.fullmatch(spec):
         return _from_hub(spec, wanted)
-    raise UnknownModelError(
+    raise ModelError(
         f"“{spec}” is neither a folder, a GGUF file nor a Hub id such as gpt2 or org/name; models "
         f"with a name are {named()}."
     )
@@ -92,12 +86,12 @@ def _from_file(path: Path) -> Path:
     try:
         known = is_gguf(path)
     except OSError as error:
-        raise IncompleteModelError(
+        raise ModelError(
             f"{path.name} cannot be read ({error.strerror}); make it readable or give another file."
         ) from None
     if known:
         return converted(path)
-    raise UnsupportedModelError(
+    raise ModelError(
         f"{path.name} is a file but no GGUF file; give a GGUF file, or the folder in which a model "
         "lies with its config.json and its tokenizer."
     )
@@ -112,7 +106,7 @@ def tokenizer_file(spec: str) -> Path:
     folder = _located(spec.strip(), [p for p in WANTED if "safetensors" not in p]).folder
     file = folder / "tokenizer.json"
     if not file.exists():
-        raise IncompleteModelError(
+        raise ModelError(
             f"“{spec}” has no tokenizer.json, which a comparison needs; save it again with "
             "`AutoTokenizer.from_pretrained(…).save_pretrained(folder)`."
         )
@@ -140,7 +134,7 @@ def _place(spec: str) -> Path:
     except (OSError, ValueError, RuntimeError):  # what no disk takes, or a user that is unknown
         pass
     what = "file" if spec.endswith(".gguf") else "folder"
-    raise UnknownModelError(f"There is no {what} {spec}; check the path.")
+    raise ModelError(f"There is no {what} {spec}; check the path.")
 
 
 def _from_hub(spec: str, wanted: list[str]) -> Source:
@@ -152,41 +146,37 @@ def _from_hub(spec: str, wanted: list[str]) -> Source:
     try:
         folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=wanted))
     except hub.GatedRepoError:
-        raise GatedModelError(
+        raise ModelError(
             f"{repo} is gated: accept its terms on its page at huggingface.co, then log in with "
             "`hf auth login`."
         ) from None
     except hub.RevisionNotFoundError:
-        raise UnknownModelError(
+        raise ModelError(
             f"{repo} has no revision “{revision}”; leave out @{revision} or give a branch, tag or "
             "commit."
         ) from None
     except hub.RepositoryNotFoundError:
-        raise UnknownModelError(
+        raise ModelError(
             f"The Hugging Face Hub has no model “{repo}” that you may see; check the spelling "
             f"(models with a name: {named()})."
         ) from None
     except hub.HFValidationError as error:
-        raise UnknownModelError(f"“{spec}” is no valid Hub id: {_first_line(error)}.") from None
+        raise ModelError(f"“{spec}” is no valid Hub id: {first_line(error)}.") from None
     except Exception as error:  # the client and what it builds on fail in many ways
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise UnreachableModelError(
+            raise ModelError(
                 f"“{spec}” does not fit on this disk; free some space or set HF_HOME to another "
                 "one. What is there already will not be fetched again."
             ) from None
         if isinstance(error, hub.HfHubHTTPError):
-            raise UnreachableModelError(
-                f"The Hugging Face Hub refused “{spec}” ({_first_line(error)}); try again later."
+            raise ModelError(
+                f"The Hugging Face Hub refused “{spec}” ({first_line(error)}); try again later."
             ) from None
-        raise UnreachableModelError(
+        raise ModelError(
             f"“{spec}” is not on this machine and the Hugging Face Hub cannot be reached; connect "
             f"to the network, or give a local folder or a model with a name ({named()})."
         ) from None
     return Source(spec, repo.split("/")[-1], folder, folder.name)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _check_files(source: Source) -> None:
@@ -194,7 +184,7 @@ def _check_files(source: Source) -> None:
     folder = source.folder
     config = read_config(source)
     if not any((folder / name).exists() for name in TOKENIZER_FILES):
-        raise IncompleteModelError(
+        raise ModelError(
             f"{source.name} has no tokenizer files in its folder; save one there with "
             "`tokenizer.save_pretrained(folder)`."
         )
@@ -209,22 +199,22 @@ def read_config(source: Source) -> dict[str, object]:
     if not file.exists():
         inside = sorted(f.name for f in source.folder.glob("*.gguf"))
         if inside:
-            raise IncompleteModelError(
+            raise ModelError(
                 f"{source.folder} has no config.json but GGUF files; give one of them, such as "
                 f"{source.folder / inside[0]}."
             )
-        raise IncompleteModelError(
+        raise ModelError(
             f"{source.folder} has no config.json, so it is no model folder; give the folder that "
             "`save_pretrained` wrote."
         )
     try:
         config = json.loads(file.read_text("utf-8"))
     except ValueError:
-        raise IncompleteModelError(
+        raise ModelError(
             f"The config.json of {source.name} is no valid JSON; get the model again."
         ) from None
     if not isinstance(config, dict) or "model_type" not in config:
-        raise IncompleteModelError(
+        raise ModelError(
             f"The config.json of {source.name} names no model_type; get the model again."
         )
     return config
@@ -240,7 +230,7 @@ def _refuse_adapter(source: Source) -> None:
         base = json.loads(file.read_text("utf-8"))["base_model_name_or_path"]
     except (ValueError, KeyError, TypeError):
         base = None
-    raise UnsupportedModelError(
+    raise ModelError(
         f"{source.name} is a PEFT adapter of {base or 'a model that it does not name'}, not a "
         "model: load both with peft, call `merge_and_unload()`, write the result with "
         "`save_pretrained(folder)` beside the tokenizer, and give that folder."
@@ -254,22 +244,22 @@ def _check_kind(name: str, config: dict[str, object]) -> None:
     kind = str(config["model_type"])
     heads = " ".join(map(str, config.get("architectures") or []))  # type: ignore[call-overload]
     if config.get("is_encoder_decoder"):
-        raise UnsupportedModelError(
+        raise ModelError(
             f"{name} is a sequence-to-sequence model ({kind}); the report needs a causal language "
             "model such as gpt2."
         )
     if kind in ENCODERS or "ForMaskedLM" in heads:
-        raise UnsupportedModelError(
+        raise ModelError(
             f"{name} is an encoder ({kind}), which does not predict the next token; the report "
             "needs a causal language model such as gpt2."
         )
     if kind not in FAMILIES and "auto_map" in config:
-        raise UnsupportedModelError(
+        raise ModelError(
             f"{name} needs program code from its repository, which is never run; choose a model "
             "whose architecture is part of transformers."
         )
     if kind not in FAMILIES:
-        raise UnsupportedModelError(
+        raise ModelError(
             f"{name} is of the type “{kind}”, which this report does not know; known are "
             f"{', '.join(sorted(FAMILIES))}."
         )

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from internals import paths
-from internals.models.failures import StorageError
+from internals.errors import ModelError
 
 Say = Callable[[str], None]
 """Takes a line about what is going on."""
@@ -42,7 +42,7 @@ def kept(name: str, make: Callable[[Path], None], say: Say = tell) -> Path:
         say: told when another process is at it and this one waits.
 
     Raises:
-        StorageError: the cache cannot be written or is full.
+        ModelError: the cache cannot be written or is full.
         ModelError: whatever ``make`` raises.
     """
     place = paths.USER_MODELS / name
@@ -73,22 +73,22 @@ def require_room(what: str, n_bytes: int) -> None:
     """Refuse before the work what the disk has no room for.
 
     Raises:
-        StorageError: fewer than ``n_bytes`` are free.
+        ModelError: fewer than ``n_bytes`` are free.
     """
     free = shutil.disk_usage(paths.USER_MODELS).free
     if free < n_bytes + _SPARE_BYTES:
-        raise StorageError(
+        raise ModelError(
             f"{what} needs {megabytes(n_bytes + _SPARE_BYTES)} in {paths.USER_MODELS}, where "
             f"{megabytes(free)} are free; free some space {_REMEDY}."
         )
 
 
-def storage_error(error: Exception | str) -> StorageError:
+def storage_error(error: Exception | str) -> ModelError:
     """What a failure to write into the cache, or what a program said of it, means to a user."""
     if is_full(error):
-        return StorageError(f"The disk of {paths.USER_MODELS} is full; free some space {_REMEDY}.")
+        return ModelError(f"The disk of {paths.USER_MODELS} is full; free some space {_REMEDY}.")
     text = getattr(error, "strerror", None) or type(error).__name__
-    return StorageError(
+    return ModelError(
         f"The folder {paths.USER_MODELS} for models cannot be used ({text}); make it writable "
         f"{_REMEDY}."
     )

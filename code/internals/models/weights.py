@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from internals.models.failures import IncompleteModelError
+from internals.errors import ModelError
 
 if TYPE_CHECKING:
     from internals.models.resolve import Source
 
 
 def weight_files(source: Source) -> list[Path]:
-    """The safetensors files of a model, each checked to be whole."""
+    """The safetensors files of a model, each checked to be whole.
+
+    Raises:
+        ModelError: there are none, or one is damaged.
+    """
     folder = source.folder
     index = folder / "model.safetensors.index.json"
     if index.exists():
@@ -23,12 +28,12 @@ def weight_files(source: Source) -> list[Path]:
     if not files:
         pickled = [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]
         why = "only pickled ones, which can run code when loaded" if pickled else "none at all"
-        raise IncompleteModelError(
+        raise ModelError(
             f"{source.name} has no weights as safetensors ({why}); convert it with "
             "`model.save_pretrained(folder)` or choose another revision."
         )
     for file in files:
-        header(file)
+        tensors(file)
     return files
 
 
@@ -39,36 +44,31 @@ def _shards(source: Source, index: Path) -> list[str]:
     except (ValueError, KeyError, TypeError, AttributeError):
         names = {""}
     if any(Path(name).name != name or not name for name in names):
-        raise IncompleteModelError(
+        raise ModelError(
             f"{index.name} of {source.name} is damaged; delete it and get the model again."
         )
     return sorted(names)
 
 
-def header(file: Path) -> dict[str, dict[str, object]]:
-    """Names, types and places of the tensors in a safetensors file, without reading them.
+def tensors(file: Path) -> list[tuple[str, int]]:
+    """Type (``F32``, ``BF16`` …) and number of values of every tensor in a safetensors file.
 
     Raises:
-        IncompleteModelError: if the file is missing, cut short or no safetensors file.
+        ModelError: the file is missing, cut short or no safetensors file.
     """
-    damaged = IncompleteModelError(
-        f"{file.name} in {file.parent.name} is damaged or cut short; delete it and get it again."
-    )
+    from safetensors import SafetensorError, safe_open
+
     if not file.exists():
-        raise IncompleteModelError(
-            f"{file.name} is missing in {file.parent.name}; get the model again."
+        raise ModelError(f"{file.name} is missing in {file.parent.name}; get the model again.")
+    try:
+        with safe_open(file, "np") as content:
+            slices = [content.get_slice(name) for name in content.keys()]  # noqa: SIM118
+            found = [(s.get_dtype(), math.prod(s.get_shape())) for s in slices]
+    except (SafetensorError, OSError):
+        found = []
+    if not found:
+        raise ModelError(
+            f"{file.name} in {file.parent.name} is damaged or cut short; delete it and get it "
+            "again."
         )
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if not 2 <= length <= size - 8:
-            raise damaged
-        try:
-            content = dict(json.loads(stream.read(length)))
-            content.pop("__metadata__", None)
-            end = max((int(entry["data_offsets"][1]) for entry in content.values()), default=0)
-        except (ValueError, TypeError, KeyError, IndexError):
-            raise damaged from None
-    if not content or 8 + length + end != size:
-        raise damaged
-    return content
+    return found

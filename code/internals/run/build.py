@@ -25,6 +25,7 @@ from bookbinder.model import Book, ExecutedChapter
 from internals import cache
 from internals.book import SEED
 from internals.errors import UserError
+from internals.measure import effort
 from internals.models.fetch import chosen_subject
 from internals.models.load import loads, open_model
 from internals.models.resolve import tokenizer_file
@@ -69,6 +70,7 @@ def build_report(
         tokenizers: further tokenizers for chapter 2, Hub ids or folders separated by commas.
 
     Raises:
+        UserError: ``REPORT_EFFORT`` is no number above 0 and up to 1.
         ModelError: the model cannot be used.
         InputError: a file in `data/` is wrong.
         ReportError: a chapter failed, or a folder cannot be used; the former report is untouched.
@@ -78,6 +80,7 @@ def build_report(
     clock = _Clock()
     began = time.monotonic()
     quarto.checked_mode(quarto_mode)
+    effort.factor()
     check_folders(out)
     check_all()
     spec, notice = chosen_subject(spec)
