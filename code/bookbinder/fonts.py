@@ -8,10 +8,7 @@ empty box unnoticed. For the site, `web_faces` cuts those files down to the char
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import unicodedata
-from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +20,21 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "assets" / "fonts"
 BODY = "Libertinus Serif"
 """Text of the PDF; comes with the `typst` package."""
-MONO = "JetBrains Mono"
-"""Code of the PDF."""
 WEB_FAMILY = "Book Glyphs"
 """The one family name under which the site's cut fonts are declared."""
 
-_TEXT_LAST = ("DejaVu Sans Mono",)
-"""In running text only after every proportional font."""
+_MONO = ("JetBrainsMono-Regular.ttf", "JetBrainsMono-Bold.ttf", "DejaVuSansMono.ttf")
+"""Code of the PDF; in running text only after every proportional font."""
+_SCRIPTS = (
+    *("NaskhArabic", "SansHebrew", "SansDevanagari", "SansBengali", "SansGurmukhi", "SansGujarati"),
+    *("SansTamil", "SansTelugu", "SansKannada", "SansMalayalam", "SansSinhala", "SansThai"),
+    *("SansLao", "SansMyanmar", "SansGeorgian", "SansEthiopic", "SansKhmer", "SansArmenian"),
+)
+_OTHERS = (
+    *(f"Noto{script}-Regular.ttf" for script in _SCRIPTS),
+    *("NotoSansCJK-Regular.otf", "DejaVuSans.ttf", "NotoSansMath-Regular.ttf"),
+    *("NotoSansSymbols-Regular.ttf", "NotoSansSymbols2-Regular.ttf", "NotoEmoji-Regular.ttf"),
+)
 
 
 @dataclass(frozen=True)
@@ -38,41 +43,25 @@ class Face:
 
     file: Path
     family: str
-    weight: int
-    starts: tuple[int, ...]
-    """First code point of each run that it draws, ascending."""
-    ends: tuple[int, ...]
-    """Last code point of each run."""
-
-    def draws(self, point: int) -> bool:
-        """Whether the font has a glyph for a code point."""
-        at = bisect_right(self.starts, point) - 1
-        return at >= 0 and point <= self.ends[at]
+    points: frozenset[int]
+    """Code points for which it has a glyph."""
 
 
 @functools.cache
-def faces() -> tuple[Face, ...]:
-    """All shipped fonts in the order in which they are tried for code."""
-    entries = json.loads((FOLDER / "coverage.json").read_text(encoding="utf-8"))
-    return tuple(
-        Face(
-            FOLDER / entry["file"],
-            entry["family"],
-            entry["weight"],
-            tuple(first for first, _ in entry["ranges"]),
-            tuple(last for _, last in entry["ranges"]),
-        )
-        for entry in entries
-    )
+def face(name: str) -> Face:
+    """A font of the book by the name of its file."""
+    from fontTools.ttLib import TTFont
+
+    with TTFont(FOLDER / name, lazy=True) as font:
+        points = frozenset(font.getBestCmap())
+        return Face(FOLDER / name, font["name"].getBestFamilyName(), points)
 
 
 def families(*, mono: bool) -> list[str]:
     """Font families for Typst, best first; the chains for text and code hold the same fonts."""
-    names = list(dict.fromkeys(face.family for face in faces()))
-    if mono:
-        return names
-    last = [MONO, *_TEXT_LAST]
-    return [BODY, *(name for name in names if name not in last), *last]
+    files = (*_MONO, *_OTHERS) if mono else (*_OTHERS, *_MONO)
+    names = list(dict.fromkeys(face(name).family for name in files))
+    return names if mono else [BODY, *names]
 
 
 def for_typst() -> typst.Fonts:
@@ -105,7 +94,12 @@ def can_draw(char: str) -> bool:
     """
     if _invisible(char):
         return True
-    return unicodedata.category(char) != "Cc" and any(face.draws(ord(char)) for face in faces())
+    return unicodedata.category(char) != "Cc" and ord(char) in _drawn()
+
+
+@functools.cache
+def _drawn() -> frozenset[int]:
+    return frozenset().union(*(face(name).points for name in (*_MONO, *_OTHERS)))
 
 
 def missing_glyphs(text: str) -> list[str]:
@@ -126,61 +120,7 @@ def visible_fallback(text: str) -> str:
     return text.translate({ord(char): code_point(char) for char in missing}) if missing else text
 
 
-# --- measuring code ---------------------------------------------------------------------------
-
-
-@functools.cache
-def _widths(file: Path) -> dict[int, float]:
-    """Advance widths in em by code point."""
-    from fontTools.ttLib import TTFont
-
-    with TTFont(file, lazy=True) as font:
-        unit = font["head"].unitsPerEm
-        metrics = font["hmtx"].metrics
-        return {point: metrics[name][0] / unit for point, name in font.getBestCmap().items()}
-
-
-@functools.cache
-def _char_columns(char: str) -> float:
-    if char.isascii():
-        return 1.0
-    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
-        return 0.0
-    for face in faces():
-        if face.draws(ord(char)):
-            return _widths(face.file)[ord(char)] / _widths(faces()[0].file)[ord("0")]
-    return 1.0
-
-
-def columns(text: str) -> float:
-    """Width of one line of code, in widths of a code letter (a CJK character takes 1.67)."""
-    if text.isascii():
-        return float(len(text))
-    return sum(map(_char_columns, text))
-
-
 # --- the site ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class WebFace:
-    """One ``@font-face`` rule of the site."""
-
-    family: str
-    weight: int
-    style: str
-    file: Path
-    unicode_range: str
-
-    def css(self, url: str) -> str:
-        """The rule, with the font at ``url``."""
-        kind = self.file.suffix[1:]
-        return (
-            f'@font-face{{font-family:"{self.family}";font-style:{self.style};'
-            f"font-weight:{self.weight};font-display:swap;"
-            f'src:url("{url}") format("{kind}");unicode-range:{self.unicode_range}}}'
-        )
-
 
 # What the text fonts of Windows, macOS, Android and Linux desktops all draw.
 _EVERYWHERE = (
@@ -200,70 +140,39 @@ def _needs_web_font(char: str) -> bool:
     return not everywhere and not _invisible(char)
 
 
-def web_faces(text: str, folder: Path) -> list[WebFace]:
-    """Cut the shipped fonts down to what a site prints, into ``folder``.
+def web_faces(text: str, folder: Path) -> list[str]:
+    """Cut the shipped fonts down to what a site prints, into ``folder``; their CSS rules.
 
     ``text`` is all text of the site in any order. Characters that every system draws are left to
     it; the rest is divided among the fonts, each under the family name `WEB_FAMILY` with its own
-    ``unicode-range``. File names carry a hash of their contents' recipe, so an existing file is
-    used again.
+    ``unicode-range``.
     """
-    wanted = {char for char in set(text) if _needs_web_font(char)}
-    cut: list[WebFace] = []
-    for face in _web_order():
-        chars = {char for char in wanted if face.draws(ord(char))}
-        wanted -= chars
-        if chars:
-            file = _cut(face, chars, folder)
-            cut.append(WebFace(WEB_FAMILY, 400, "normal", file, _unicode_range(chars)))
-    return cut
+    wanted = {ord(char) for char in set(text) if _needs_web_font(char)}
+    rules: list[str] = []
+    for name in (*_OTHERS, *_MONO):
+        points = wanted & face(name).points
+        wanted -= points
+        if points:
+            file = _cut(face(name).file, points, folder)
+            ranges = ",".join(f"U+{point:X}" for point in sorted(points))
+            rules.append(
+                f'@font-face{{font-family:"{WEB_FAMILY}";font-display:swap;src:url("fonts/{file}") '
+                f'format("woff2");unicode-range:{ranges}}}'
+            )
+    return rules
 
 
-def _web_order() -> list[Face]:
-    chain = families(mono=False)
-    regular = [face for face in faces() if face.weight < 600]
-    return sorted(regular, key=lambda face: chain.index(face.family))
-
-
-def _unicode_range(chars: Iterable[str]) -> str:
-    runs: list[list[int]] = []
-    for point in sorted(map(ord, chars)):
-        if runs and runs[-1][1] == point - 1:
-            runs[-1][1] = point
-        else:
-            runs.append([point, point])
-    return ",".join(f"U+{a:X}" if a == b else f"U+{a:X}-{b:X}" for a, b in runs)
-
-
-def _flavour() -> str:
-    """``woff2`` where its compressor is installed, else ``woff``."""
-    try:
-        import brotli  # noqa: F401
-    except ImportError:
-        return "woff"
-    return "woff2"
-
-
-def _cut(face: Face, chars: Iterable[str], folder: Path) -> Path:
+def _cut(original: Path, points: Iterable[int], folder: Path) -> str:
     from fontTools import subset
     from fontTools.ttLib import TTFont
 
-    points = sorted(map(ord, chars))
-    recipe = f"{face.file.name} {face.file.stat().st_size} {points}"
-    digest = hashlib.sha256(recipe.encode()).hexdigest()[:10]
-    flavour = _flavour()
-    target = folder / f"{face.file.stem}-{digest}.{flavour}"
-    if target.exists():
-        return target
-    options = subset.Options(flavor=flavour, layout_features=["*"], notdef_outline=True)
+    options = subset.Options(flavor="woff2", layout_features=["*"], notdef_outline=True)
     cutter = subset.Subsetter(options)
     # Joiners take part in the shaping of Indic and Arabic text and in emoji sequences.
     cutter.populate(unicodes=[*points, 0x200C, 0x200D, 0xFE0F])
     folder.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(".part")
-    with TTFont(face.file, lazy=True, recalcTimestamp=False) as font:
+    with TTFont(original, lazy=True, recalcTimestamp=False) as font:
         cutter.subset(font)
-        font.flavor = flavour
-        font.save(part)
-    part.replace(target)
-    return target
+        font.flavor = "woff2"
+        font.save(folder / f"{original.stem}.woff2")
+    return f"{original.stem}.woff2"
