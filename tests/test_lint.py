@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pandas as pd
+import pypdf
 import pytest
 
+from bookbinder.build import build_book
 from internals.book import limits, lint
 from internals.book.lint import extracted, lint_book
 from internals.book.source import Chapter
@@ -120,24 +126,107 @@ def test_extracted_cells_keep_their_line_numbers(tmp_path):
     assert all(source[number] == line for number, line in code)
 
 
+def row(**changed):
+    usual = {"chapter": "architecture", "words": 1000, "visible": 9, "hidden": 10, "notebook": 30,
+             "widest": 80, "findings": 3, "figures": 1, "tables": 1, "pages": 8}  # fmt: skip
+    return usual | changed
+
+
 def test_limits_are_told_when_they_are_exceeded(tmp_path):
-    (tmp_path / "code").mkdir()
+    (tmp_path / "code/internals/measure").mkdir(parents=True)
     (tmp_path / "report").mkdir()
     (tmp_path / "index.qmd").write_text("# Home\n")
-    row = {"chapter": "architecture", "words": 1000, "visible": 9, "hidden": 10, "findings": 3,
-           "figures": 1, "tables": 1, "pages": 8}  # fmt: skip
-    assert list(limits.exceeded(pd.DataFrame([row]), tmp_path)) == []
-    (tmp_path / "code" / "long.py").write_text("\n" * (limits.PYTHON_LINES + 1))
-    told = list(
-        limits.exceeded(pd.DataFrame([row | {"words": 9000, "pages": 90, "hidden": 999}]), tmp_path)
-    )
-    assert len(told) == 6
-    assert f"{limits.PYTHON_LINES + 1:,} lines of Python" in " ".join(told)
+
+    def told(**changed):
+        table = pd.DataFrame([row(**changed)])
+        table.attrs["pages"] = table["pages"].sum()
+        return list(limits.exceeded(table, limits.limits(table, tmp_path)))
+
+    assert told() == []
+    assert len(told(chapter="probabilities", pages=10)) == 1, "a chapter has its own limit"
+    assert len(told(pages=86)) == 3, "so have five chapters, and the book"
+    assert len(told(words=9000, hidden=999, widest=89)) == 3
+    assert len(told(chapter="layers", pages=6, notebook=500)) == 0, "an extension"
+    assert len(told(notebook=500)) == 1
+    (tmp_path / "code/internals/measure/layers.py").write_text("\n" * 26_000)
+    assert told() == [], "an extension"
+    (tmp_path / "code/internals/layers.py").write_text("\n" * 26_000)
+    assert [sentence.split(": ")[1] for sentence in told()] == [
+        "lines of Python in code/",
+        "lines of Python without extensions",
+    ]
 
 
-def test_counts_tell_hidden_from_visible_lines(tmp_path, monkeypatch):
+def test_a_limit_that_is_not_reached_yet_names_the_aim():
+    assert str(limits.Limit("lines", 1200, 1300, 1000)) == "lines: 1,200 of 1,300; the aim is 1,000"
+    assert str(limits.Limit("lines", 900, 1300, 1000)) == "lines: 900 of 1,300"
+
+
+def test_counts_tell_hidden_from_visible_lines(tmp_path):
     problems(tmp_path, GOOD)
     (row,) = limits.counts(tmp_path, tmp_path).to_dict("records")
     assert (row["visible"], row["hidden"], row["figures"], row["tables"]) == (1, 5, 1, 1)
     assert row["findings"] >= 1
+    assert row["pages"] is row["notebook"] is None
     assert lint.WIDEST_LINE == 88
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    """A book with a part, and with a section that is called like a chapter."""
+    root = tmp_path_factory.mktemp("limits") / "book"
+    root.mkdir()
+    names = ("index", "one", "two", "last")
+    (root / "_quarto.yml").write_text(
+        "book:\n  title: T\n  output-file: report\n  chapters:\n    - index.qmd\n"
+        "    - part: All\n      chapters: [one.qmd, two.qmd]\n  appendices: [last.qmd]\n"
+    )
+    code = "```{python}\n#| include: false\nx = 1\n```\n\n```{python}\nprint(x)\n\nx + 1\n```\n"
+    for length, name in enumerate(names):
+        text = "A sentence that fills a line or two of the page. " * 60 * length
+        body = f"# {name.title()}\n\n## Two {name}\n\n{text}\n\n" + "x.\n\n" * 50 * length
+        (root / f"{name}.qmd").write_text(body + (code if name == "one" else ""))
+    build_book(root, formats=("pdf", "ipynb"))
+    return root
+
+
+def test_pages_are_counted_inside_of_parts(book):
+    reader = pypdf.PdfReader(book / "_book/report.pdf")
+    pages = limits.pages_by_title(reader, ["index", "one", "gone", "two", "last"])
+    assert pages == {"index": 1, "one": 2, "two": 4, "last": 5}
+    assert sum(pages.values()) == len(reader.pages) - 1
+
+
+def test_code_of_the_notebook_is_counted_by_chapter(book):
+    assert limits.notebook_lines(book / "_book")["one"] == ["x = 1", "print(x)", "x + 1"]
+
+
+def test_mypy_finds_unknown_attributes_and_wrong_calls_in_cells(tmp_path):
+    cells = """# T
+
+```{python}
+from os import path as found
+from pathlib import Path
+found.isfile("x")
+```
+
+```{python}
+from shutil import which as found
+found("x")
+Path("x").reed_text()
+value = Path("x").read_text(encode="utf-8")
+value = 1
+```
+"""
+    (file,) = extracted([Chapter("one.qmd", cells)], tmp_path / "cells")
+    config = Path(lint.__file__).parents[3] / "pyproject.toml"
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", f"--config-file={config}", "--no-error-summary",
+         f"--cache-dir={tmp_path}", str(file)],
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    found = [line.partition("cells/")[2] for line in done.stdout.splitlines() if "error" in line]
+    assert len(found) == 2, done.stdout + done.stderr
+    assert found[0].startswith('one.py:12: error: "Path" has no attribute "reed_text"')
+    assert found[1].startswith("one.py:13: error: Unexpected keyword argument")

@@ -10,6 +10,7 @@ import builtins
 import dataclasses
 import importlib
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,16 +218,25 @@ def _numbers(chapter: Chapter) -> Iterator[tuple[int, str]]:
 
 
 def extracted(chapters: Sequence[Chapter], folder: Path) -> list[Path]:
-    """The cells of each chapter as one Python file, for Ruff and mypy; lines keep their numbers."""
+    """The cells of each chapter as one module of the package ``cells``, for Ruff and mypy.
+
+    Lines keep their numbers. A name that is imported again gets another name from there on, since
+    for mypy a name stands for one module.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "__init__.py").touch()
     files = []
     for chapter in chapters:
         lines = [""] * (chapter.text.count("\n") + 1)
+        imports: Counter[str] = Counter()
         for cell in chapter.cells:
+            imports.update(re.findall(r"import \w+ as (\w+)", cell.code))
+            again = {name: name + "_" * (n - 1) for name, n in imports.items() if n > 1}
+            code = re.sub(r"\b\w+\b", lambda m, new=again: new.get(m[0], m[0]), cell.code)  # type: ignore[misc]
             start = cell.line + len(cell.options)
-            for number, line in enumerate(cell.code.splitlines()):
+            for number, line in enumerate(code.splitlines()):
                 lines[start + number] = line
-        file = folder / f"{evidence.chapter_id(chapter.name)}_cells.py".replace("-", "_")
+        file = folder / f"{evidence.chapter_id(chapter.name)}.py".replace("-", "_")
         file.write_text("\n".join(lines).rstrip() + "\n", "utf-8")
         files.append(file)
     return files

@@ -133,12 +133,15 @@ def lint() -> None:
     problems = [str(problem) for problem in linter.lint_book(ROOT)]
     table = limits.counts(ROOT)
     typer.echo(table.to_string(index=False, na_rep="–"))
-    problems += limits.exceeded(table, ROOT)
+    sizes = limits.limits(table, ROOT)
+    typer.echo("\n".join(map(str, sizes)))
+    problems += limits.exceeded(table, sizes)
     for problem in problems:
         typer.echo(problem)
     cells = linter.extracted(linter.book_chapters(ROOT), BUILD / "cells")
     # Errors and names that nothing defines; the form of cells is the linter's matter.
     _run("ruff", "check", "--quiet", "--select", "E9,F63,F7,F82", *map(str, cells))
+    _run("mypy", "--no-error-summary", *map(str, cells))
     if problems:
         raise UserError(f"{len(problems)} problem(s) in the chapters; each is listed above.")
     typer.echo("The chapters are clean and within their limits.")
