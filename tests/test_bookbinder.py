@@ -87,7 +87,7 @@ def test_numbers_are_those_of_a_quarto_book(page, book):
 
 def test_references_have_the_text_and_the_goal_of_what_they_name(page):
     links = {a["href"]: a.get_text() for a in page.select("a.bb-xref")}
-    assert links["#fig-pair"] in ("Figure\u00a01.1", "1.1")
+    assert links["#fig-pair"] == "Figure\u00a01.1"
     assert links["#tbl-plain"] == "Table\u00a01.1"
     assert links["#eq-sum"] == "Equation\u00a01.1"
     assert links["app.html#sec-inner"] == "Section\u00a0A.1"
@@ -100,33 +100,25 @@ def three(book) -> BeautifulSoup:
     return BeautifulSoup((book / "report/three.html").read_text("utf-8"), "html.parser")
 
 
-def test_references_take_the_words_that_the_author_gives(three):
+def test_references_to_other_chapters_say_their_numbers(three):
     found = [a.get_text().replace("\u00a0", " ") for a in three.select("a.bb-xref")]
-    assert found == [
-        *("Equation 3.1", "Eq. 3.1", "Section 1.1", "see 3.1", "Section 1.1", "Equation 3.1"),
-        "Figure 3.1",
-    ]
-    assert "see\u00a03.1, last line" in three.get_text()
+    assert found == ["Equation 3.1", "Section 1.1", "Equation 3.1"]
 
 
-def test_formulas_are_numbered_wherever_they_stand(three):
+def test_a_formula_has_its_number(three):
     equation = three.select_one("#eq-inside")
     assert "(3.1)" in equation.get_text()
-    assert equation.find_previous_sibling("p").get_text().strip() == "In a sentence"
-    assert equation.find_next_sibling("p").get_text().startswith("a formula can be numbered")
+    assert equation.find_previous_sibling("p").get_text().strip().endswith("In a sentence")
+    assert equation.find_next_sibling("p").get_text().startswith("is a numbered formula")
 
 
 def test_the_small_things_of_the_text_arrive_on_the_page(three):
-    assert three.select_one("#fig-alt img")["alt"] == "One red dot."
-    assert "A dot with a text of its own." in three.select_one("#fig-alt figcaption").get_text()
     for selector in (
-        *("ul.task-list input[checked]", "ol ol", "dl dd", ".line-block", "blockquote", "hr"),
-        *("table li", "aside.callout.tip.simple", ".smallcaps"),
-        *("u", "mark", "del", "sub", "em", "strong", "p.only-web", ".listing code.sourceCode"),
+        *("ul.task-list input[checked]", "ol ol", "blockquote strong", "hr", "aside.callout.tip"),
+        *("del", "sub", "sup", "em", "p code", ".listing code.sourceCode"),
     ):
         assert three.select_one(selector), selector
     assert not three.select_one("aside.callout.tip .icon")
-    assert "Raw for paper" not in three.get_text()
     headings = [h.get_text(" ", strip=True).rstrip(" #") for h in three.select("h2, h3")]
     assert headings == ["3.1 Lists", "Not counted"]
     assert three.select_one("meta[name=description]")["content"].startswith("Every small thing")
@@ -134,12 +126,12 @@ def test_the_small_things_of_the_text_arrive_on_the_page(three):
 
 def test_the_small_things_of_the_text_arrive_on_paper_and_in_the_notebook(pdf_text, notebook):
     text = "\n".join(c.source for c in notebook.cells).replace("\u00a0", " ")
-    for words in ("Its definition.", "A quiet box.", "Eq. 3.1"):
+    for words in ("A quiet box.", "Equation 3.1", "and “marks”"):
         assert words in pdf_text
         assert words in text
-    assert "Raw for paper." in pdf_text
-    assert "Raw for the web" not in pdf_text + text
-    assert "A comment with" not in pdf_text
+    assert "A comment with" not in pdf_text + text
+    assert "The note." in pdf_text
+    assert "The note." in text
 
 
 def test_citations_lead_to_the_page_of_references(page, book):
@@ -170,10 +162,9 @@ def test_code_is_shown_and_hidden_cells_stay_out(page):
     assert not page.select("details pre")
     assert 'print("plain output with ``` backticks")' in page.get_text()
     assert "import matplotlib" not in page.get_text()
-    assert "this_never_runs" in page.get_text()
 
 
-def test_boxes_and_tabs_are_semantic(page):
+def test_boxes_are_semantic(page):
     assert (
         page.select_one("aside.callout.warning .callout-title")
         .get_text()
@@ -182,7 +173,6 @@ def test_boxes_and_tabs_are_semantic(page):
     )
     assert "inside the box" in page.select_one("aside.callout.warning").get_text()
     assert not page.select_one("details.callout.note").has_attr("open")
-    assert len(page.select("[role=tab]")) == len(page.select("[role=tabpanel]")) == 2
 
 
 def test_conditional_content_follows_the_format(page, pdf_text):
@@ -201,12 +191,10 @@ def test_the_search_index_knows_every_section_and_works_without_a_server(book):
     assert not re.search(r"(src|href)=.https?://", html)
 
 
-def test_search_knows_other_words_and_puts_chapters_before_lists(book):
+def test_search_puts_chapters_before_lists(book):
     script = (book / "site_libs/search-index.js").read_text("utf-8")
     entries = json.loads(script.removeprefix("window.bookIndex = ").rstrip().rstrip(";"))
     by_href = {e["href"]: e for e in entries}
-    assert by_href["report/four.html"]["keywords"] == "hallucination"
-    assert by_href["report/four.html#sec-wide"]["keywords"] == "batch normalisation"
     weights = [
         by_href[h]["weight"] for h in ("report/one.html", "report/app.html", "report/four.html")
     ]
@@ -226,12 +214,9 @@ def test_pictures_keep_their_room_and_words_their_language(four):
     assert four.select_one("[lang=zh]").get_text() == "北京是首都"
 
 
-def test_the_head_of_a_page_holds_no_marks_of_references(book, four, page):
-    described = four.select_one("meta[name=description]")["content"]
-    assert described == "What is wide, sorted or folded; see Table 4.1."
-    assert "Figure 1.1" in page.select_one("meta[name=description]")["content"].replace(
-        "\u00a0", " "
-    )
+def test_the_head_of_a_page_says_how_it_begins_without_marks_of_references(page):
+    described = page.select_one("meta[name=description]")["content"]
+    assert "Figure 1.1" in described.replace("\u00a0", " ")
 
 
 def test_a_hint_unfolds_on_the_page_is_text_in_the_notebook_and_absent_on_paper(
@@ -254,12 +239,10 @@ def test_pages_are_accessible_in_the_basics(page):
     assert page.select_one("meta[name=viewport]")
 
 
-def test_the_pdf_has_the_same_numbers_and_all_tabs(pdf_text, book):
+def test_the_pdf_has_the_same_numbers(pdf_text, book):
     for text in (
         "Figure 1.1",
         "Table 1.2",
-        "Left text.",
-        "Right text.",
         "Attention Is All You Need",
         "Feature book",
     ):
@@ -275,9 +258,9 @@ def test_the_notebook_is_valid_executed_and_static(notebook):
     code = [c for c in notebook.cells if c.cell_type == "code"]
     assert [c.execution_count for c in code] == list(range(1, len(code) + 1))
     kinds = {k for c in code for o in c.outputs for k in o.get("data", {})}
-    assert kinds <= {"image/png", "text/markdown", "text/latex", "text/html", "text/plain"}
+    assert kinds <= {"image/png", "text/markdown", "text/html", "text/plain"}
     pictures = [o for c in code for o in c.outputs if "image/png" in o.get("data", {})]
-    assert len(pictures) == 1, "of a pair only the picture for light pages"
+    assert len(pictures) == 2, "of a pair only the picture for light pages"
     assert pictures[0].metadata["image/png"]["alt"] == "A rising line."
 
 
@@ -288,7 +271,7 @@ def test_the_notebook_holds_the_code_that_a_reader_sees_and_what_it_needs(notebo
     assert "import matplotlib.pyplot as plt\nfrom IPython.display import Markdown" in code
     assert all(len(line) <= 88 for line in code[0].splitlines())
     text = "\n".join(code)
-    for hidden in ("class Box", "axes.legend", "inside the box", "this_never_runs"):
+    for hidden in ("class Box", "axes.legend", "inside the box"):
         assert hidden not in text
 
 
@@ -360,38 +343,17 @@ def test_of_hidden_code_only_what_shown_code_needs_is_kept(cells, setup, before)
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("# T\n\n{{< video x >}}\n", r"report/x\.qmd:3: the shortcode “video” is not known here"),
-        ("# T\n\n```{r}\n1\n```\n", r"report/x\.qmd:3: cells in “r” cannot be run here"),
+        ("# T\n\n```{r}\n1\n```\n", r"report/x\.qmd:3: “{r}” is not known; a cell is opened by"),
         ("# T\n\n```{python}\n1\n", r"report/x\.qmd:3: this code fence is not closed"),
-        ("# T\n\n```{python}\n#| fig-capt: a\n1\n```\n", r"report/x\.qmd:4: .*fig-capt"),
-        ("# T\n\n```{python}\n#| cache: true\n1\n```\n", "“cache” has no effect"),
-        ("---\ntitle: T\n", r"report/x\.qmd:1: the front matter is not closed"),
-        ("# T\n\n{{< include x.qmd >}}\n", r"x\.qmd:3: the shortcode “include” is not"),
-        ("---\ntitle: T\ncode-fold: true\n---\n", r"report/x\.qmd:3: .*code-fold"),
-        ("# T\n\n```{python echo=FALSE}\n1\n```\n", r"x\.qmd:3: a cell is opened by"),
-        ("# T\n\n```{{python}}\n1\n```\n", r"x\.qmd:3: a cell is opened by"),
-        ("# T\n\n```{.python filename='a.py'}\n1\n```\n", r"x\.qmd:3: .* without effect"),
-        ("# T\n\n```python\n1 # <1>\n```\n", r"x\.qmd:4: code annotations"),
-        ("# T\n\n```{python}\n#| lst-cap: a\n1\n```\n", r"x\.qmd:4: .*lst-cap"),
-        ("# T\n\n```{python}\n#| layout-ncol: 2\n1\n```\n", r"x\.qmd:4: .*draw panels in one"),
-        ("# T\n\n```{mermaid}\nx\n```\n", r"x\.qmd:3: cells in “mermaid”"),
-        ("# T\n\nText `{r} 1`.\n", r"x\.qmd:3: inline code in “r”"),
-        ("# T\n\nA\n\n{{< meta title >}} b\n", r"x\.qmd:5: the shortcode “meta”"),
-        ("# T\n\nText {{< pagebreak >}}\n", r"x\.qmd:3: the shortcode “pagebreak”"),
-        ("# T\n\n::: {#thm-a}\nx\n:::\n", r"x\.qmd:3: blocks with a label like “thm-a”"),
-        ("# T\n\nSee @nte-a.\n", r"x\.qmd:3: references to “nte-a”"),
-        ("# T\n\n::: {layout-ncol=2}\nx\n:::\n", r"x\.qmd:3: the attribute “layout-ncol”"),
-        ("# T\n\n::: {.column-page}\nx\n:::\n", r"x\.qmd:3: the class “.column-page” of a block"),
-        ("# T\n\n::: callout-not\nx\n:::\n", r"x\.qmd:3: the class “.callout-not” of a block"),
+        ("# T\n\n- a\n\n  ```{python}\n  1\n  ```\n", r"report/x\.qmd:5: .* or is indented"),
         (
-            "# T\n\n::: {.content-visible when-profile=x}\nx\n:::\n",
-            r"x\.qmd:3: the attribute “when-profile”",
+            "# T\n\n```{python}\n#| echo: false\n#| fig-capt: a\n```\n",
+            r"report/x\.qmd:5: .*fig-capt",
         ),
-        ("# T\n\n[x]{.kbd}\n", r"x\.qmd:3: the class “.kbd” of a span"),
-        ("# T\n\n## A {.appendix}\n", r"x\.qmd:3: the class “.appendix” of a heading"),
-        ("# T\n\n[x](y.html){target=_blank}\n", r"x\.qmd:3: the attribute “target” of a link"),
-        ("# T\n\n![x](y.png){.lightbox}\n", r"x\.qmd:3: the class “.lightbox” of a picture"),
-        ("# T\n\n: C {#tbl-a tbl-colwidths='[1,2]'}\n", r"x\.qmd:3: .*“tbl-colwidths”"),
+        ("# T\n\n```{python}\n#| a: b: c\n1\n```\n", r"report/x\.qmd:3: the options of this cell"),
+        ("# T\n\n```{python echo=FALSE}\n1\n```\n", r"x\.qmd:3: .*a cell is opened by"),
+        ("# T\n\n```{{python}}\n1\n```\n", r"x\.qmd:3: .*a cell is opened by"),
+        ("# T\n\nText `{r} 1`.\n", r"x\.qmd:3: inline code in “r”"),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_file_and_line(tmp_path, text, sentence):
@@ -416,19 +378,20 @@ def small_book(root: Path, text: str) -> Path:
     [
         ("# T\n\n@fig-gone\n", "one.qmd:3: “@fig-gone” refers to nothing"),
         ("# T\n\n[x](gone.qmd)\n", "one.qmd:3: the link to gone.qmd leads to no chapter"),
-        ("# T\n\n![x](gone.png)\n", "one.qmd:3: the picture gone.png is missing"),
-        ("# T\n\n::: {.magic}\nx\n:::\n", "one.qmd:3: the class “.magic” of a block"),
-        ("# T\n\nA.\n\n[@who2020]\n", "one.qmd:5: “@who2020” is cited, but no bibliography"),
-        ("# T\n\n::: {#fig-a}\n![](x.png)\n:::\n", "one.qmd:4: the picture x.png is missing"),
+        ("# T\n\nAn ![x](x.png) b\n", "one.qmd:3: pictures come from cells"),
+        ("# T\n\n::: {.magic}\nx\n:::\n", "one.qmd:3: the block class “.magic”"),
+        ("# T\n\n::: {layout-ncol=2}\nx\n:::\n", "one.qmd:3: the attribute “layout-ncol” of"),
+        ("# T\n\nA.\n\n{{< video x >}}\n", "one.qmd:5: “{{<” would be printed as it stands"),
+        ("# T\n\n<br>\n", "the element RawInline of Pandoc's Markdown is not known here"),
+        ("# T\n\nA.\n\n[@who2020]\n", "one.qmd:5: “@who2020” is neither a label of the book nor"),
+        (
+            "# T\n\n```{python}\n#| renderings: [light, dark]\n1\n```\n\nSee @nte-a.\n",
+            "one.qmd:8: “@nte-a” is neither",
+        ),
         ("# T\n\n## A {#sec-a}\n\n## B {#sec-a}\n", "one.qmd:3: the label “sec-a” is used twice"),
         ("# T\n\n::: {#tbl-a}\nx\n:::\n", "one.qmd:3: “tbl-a” has no caption"),
         ("No title.\n", "a chapter needs a title"),
-        ("# T\n\nText.\n::: {.column}\nx\n:::\n", "one.qmd:4: .* needs an empty line before it"),
-        ("# T\n\n::: {.panel-tabset}\nx\n:::\n", "one.qmd:3: a tab set must begin"),
-        (
-            "# T\n\n::: {#tbl-a}\n\n::: {#tbl-b}\nx\n\nIn.\n:::\n\nOut.\n:::\n",
-            "one.qmd:5: “tbl-b” stands inside “tbl-a”",
-        ),
+        ("# T\n\nText.\n::: {.column}\nx\n:::\n", "one.qmd:4: “:::” would be printed"),
     ],
 )
 def test_faults_of_a_chapter_name_the_file_and_keep_the_former_book(tmp_path, text, sentence):
@@ -455,7 +418,6 @@ def test_a_failed_cell_names_chapter_cell_and_error(tmp_path):
         ("1 +", r"one\.qmd:6: the inline value “1 \+” failed: SyntaxErr"),
         ("(yield)", r"one\.qmd:6: the inline value “\(yield\)” failed: SyntaxErr"),
         ("1 / 0", r"one\.qmd:6: the inline value “1 / 0” failed: ZeroDivisionErr"),
-        ("'see @sec-x'", r"one\.qmd:6: the inline value .* “@sec-x” would be printed as it is"),
     ],
 )
 def test_a_failed_inline_value_names_its_line(tmp_path, expression, sentence):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from bookbinder.errors import BookError
 from bookbinder.execute import execute_book
-from bookbinder.kernel import Kernel
 from bookbinder.model import ChapterSource, ExecutedChapter
 from bookbinder.parse import parse_chapter
 from bookbinder.project import load_project
@@ -69,21 +71,17 @@ def test_a_kernel_that_dies_is_told_and_not_waited_for(tmp_path):
         run([dead])
 
 
-def test_an_interrupt_ends_the_kernel(tmp_path, monkeypatch):
+def test_an_interrupt_ends_the_kernel(tmp_path):
     """The user's Ctrl-C comes while a cell runs."""
     pid = tmp_path / "pid"
     wait = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
-    messages = Kernel._messages
 
-    def interrupted(self, request):
-        for message in messages(self, request):
-            yield message
-            if "time.sleep" in str(message["content"].get("code")):
-                while not (pid.exists() and pid.read_text()):
-                    pass
-                raise KeyboardInterrupt
+    def interrupt() -> None:
+        while not (pid.exists() and pid.read_text()):
+            time.sleep(0.05)
+        signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Kernel, "_messages", interrupted)
+    threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         run([chapter(tmp_path, "a", wait)])
     with pytest.raises(ProcessLookupError):

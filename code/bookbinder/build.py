@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from bookbinder.document import resolve
-from bookbinder.errors import BookError
 from bookbinder.execute import Event, execute_book
 from bookbinder.folders import check_output, staged
-from bookbinder.model import Book, ExecutedChapter, Project
+from bookbinder.model import Book, ExecutedChapter
+from bookbinder.notebook import write_notebook
 from bookbinder.parse import parse_chapter
-from bookbinder.project import load_project, walk_entries
+from bookbinder.pdf import write_pdf
+from bookbinder.project import chapter_files, load_project
+from bookbinder.site import write_site
 
 FORMATS = ("html", "pdf", "ipynb")
 
@@ -46,7 +48,7 @@ def resolve_book(
     For ``env``, ``event`` and ``after`` see `execute_book`.
     """
     project = load_project(root)
-    sources = [parse_chapter(root, e.path) for e in walk_entries(project.entries) if e.path]
+    sources = [parse_chapter(root, path) for path in chapter_files(project.entries)]
     executed = execute_book(project, sources, env=env, event=event, after=after)
     with _no_search_for_garbage():
         return resolve(project, executed, assets, dict(env or {})), executed
@@ -72,9 +74,9 @@ def write_formats(
     built = Built()
     name = books["html"].project.output_file
     writers: dict[str, Callable[[], Any]] = {
-        "html": lambda: _site(books["html"], staging),
-        "pdf": lambda: _pdf(books["typst"], staging / f"{name}.pdf"),
-        "ipynb": lambda: _notebook(books["ipynb"], staging / f"{name}.ipynb"),
+        "html": lambda: write_site(books["html"], staging),
+        "pdf": lambda: write_pdf(books["typst"], staging / f"{name}.pdf"),
+        "ipynb": lambda: write_notebook(books["ipynb"], staging / f"{name}.ipynb"),
     }
 
     def write(fmt: str) -> None:
@@ -93,32 +95,12 @@ def write_formats(
     return built
 
 
-def _site(book: Book, folder: Path) -> Any:
-    from bookbinder.site import write_site
-
-    return write_site(book, folder)
-
-
-def _pdf(book: Book, file: Path) -> Any:
-    from bookbinder.pdf import write_pdf
-
-    return write_pdf(book, file)
-
-
-def _notebook(book: Book, file: Path) -> Any:
-    from bookbinder.notebook import write_notebook
-
-    return write_notebook(book, file)
-
-
 def build_book(
     root: Path,
     out: Path | None = None,
     *,
     formats: Sequence[str] = FORMATS,
     env: Mapping[str, str] | None = None,
-    event: Event | None = None,
-    finish: Callable[[Path, Built], None] | None = None,
 ) -> Built:
     """Build the book in ``root`` into ``out`` (default: the project's output folder).
 
@@ -127,32 +109,21 @@ def build_book(
         out: replaced as a whole when everything worked; see `check_output`.
         formats: any of ``html``, ``pdf``, ``ipynb``.
         env: variables for the kernel and the filters.
-        event: called when a chapter starts.
-        finish: called with the new folder before it takes its place, to add files to it.
 
     Raises:
         BookError: with file and line; ``out`` is then as it was.
     """
-    if unknown := set(formats) - set(FORMATS):
-        raise BookError(f"the format “{unknown.pop()}” is not known; use {', '.join(FORMATS)}.")
     root = root.resolve()
-    own = root / _output_dir(load_project(root))
+    own = root / load_project(root).output_dir
     out = out or own
     check_output(out, needed=[root], own=own)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bookbinder-") as folder:
-        books, executed = resolve_book(root, Path(folder), env=env, event=event)
+        books, executed = resolve_book(root, Path(folder), env=env)
         resolved = time.monotonic() - began
         with staged(out, own=own) as staging:
             built = write_formats(books, staging, formats)
             spent = {f"execute {c.source.path}": round(c.seconds, 2) for c in executed}
             built.seconds = {**spent, "resolve": round(resolved - sum(spent.values()), 2),
                              **built.seconds}  # fmt: skip
-            if finish:
-                finish(staging, built)
     return built
-
-
-def _output_dir(project: Project) -> str:
-    section = project.meta.get("project")
-    return str((section or {}).get("output-dir", "_book"))

@@ -7,24 +7,19 @@ chapter, label and error. Pictures come as SVG for pages and PNG for the noteboo
 from __future__ import annotations
 
 import ast
+import base64
 import json
+import os
 import re
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from bookbinder.errors import BookError
-from bookbinder.kernel import Kernel
-from bookbinder.model import (
-    Cell,
-    CellResult,
-    ChapterSource,
-    ExecutedChapter,
-    Markdown,
-    Project,
-)
-from bookbinder.parse import INLINE, cell_option, line_of
+from bookbinder.model import Cell, CellResult, ChapterSource, ExecutedChapter, Markdown, Project
+from bookbinder.parse import INLINE
 
 SETUP = """
 import os as _os
@@ -41,9 +36,18 @@ except Exception:
 RESET = "get_ipython().reset()"
 """Unlike the magic word, which also searches the whole memory for garbage, several times."""
 
-_REFERENCE = re.compile(r"@(sec|fig|tbl|eq)-[\w-]+")
-"""A cross-reference, which is resolved in prose and not in a value."""
+_QUIET = [
+    # It only listens on this machine; its warning about that would alarm readers.
+    "--IPKernelApp.log_level=ERROR",
+    # Chapters are no lines that the user typed, and nobody asks for outputs by their number.
+    "--HistoryManager.enabled=False",
+    "--InteractiveShell.cache_size=0",
+]
+_IDLE_S = 600
+"""How long outputs may still come after the kernel has told that a cell has ended."""
 
+Run = Callable[[str], list[dict[str, Any]]]
+"""Executes code and returns its outputs in notebook form."""
 Event = Callable[[str, int, int], None]
 """Called with chapter path, number of the chapter and number of chapters when one starts."""
 
@@ -71,50 +75,76 @@ def execute_book(
     Raises:
         BookError: a cell or an inline expression failed, or the kernel died.
     """
-    if not any(_runs(source) for source in sources):
-        return [ExecutedChapter(s, (), (), 0.0) for s in sources]
+    segments = [segment for source in sources for segment in source.segments]
+    if not any(isinstance(s, Cell) or INLINE.search(s.text) for s in segments):
+        return [ExecutedChapter(source, (), (), 0.0) for source in sources]
     done: dict[str, ExecutedChapter] = {}
-    with Kernel(project.root, env) as kernel:
+    with kernel(project.root, env or {}) as run:
         in_order = sorted(sources, key=lambda source: source.path in after)
         for number, source in enumerate(in_order, start=1):
             if event:
                 event(source.path, number, len(sources))
-            kernel.run(RESET + SETUP)
-            done[source.path] = _chapter(kernel, project, source)
+            run(RESET + SETUP)
+            done[source.path] = _chapter(run, source)
     return [done[source.path] for source in sources]
 
 
-def _runs(source: ChapterSource) -> bool:
-    return bool(source.cells) or any(
-        INLINE.search(s.text) for s in source.segments if not isinstance(s, Cell)
+@contextmanager
+def kernel(folder: Path, env: Mapping[str, str]) -> Iterator[Run]:
+    """A kernel in a process of its own, which ends with the ``with`` block."""
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import DeadKernelError
+
+    client = NotebookClient(
+        nbformat.v4.new_notebook(),
+        timeout=None,
+        iopub_timeout=_IDLE_S,
+        kernel_name="python3",
+        allow_errors=True,
+        coalesce_streams=True,
+        extra_arguments=_QUIET,
+        resources={"metadata": {"path": str(folder)}},
     )
 
+    def run(code: str) -> list[dict[str, Any]]:
+        cell = nbformat.v4.new_code_cell(code)
+        client.nb.cells = [cell]
+        try:
+            client.execute_cell(cell, 0)
+        except DeadKernelError:
+            raise BookError(
+                "the Python process that runs the chapters ended by itself; perhaps the memory of "
+                "this machine ran out."
+            ) from None
+        return cell.outputs
 
-def _chapter(kernel: Kernel, project: Project, source: ChapterSource) -> ExecutedChapter:
+    with client.setup_kernel(env={**os.environ, **env}):
+        yield run
+
+
+def _chapter(run: Run, source: ChapterSource) -> ExecutedChapter:
     began = time.monotonic()
     results, inline = [], []
     for segment in source.segments:
         if isinstance(segment, Cell):
-            results.append(_run_cell(kernel, project, source, segment))
+            results.append(_run_cell(run, segment))
         else:
-            inline += _inline(kernel, segment)
+            inline += _inline(run, segment)
     return ExecutedChapter(source, tuple(results), tuple(inline), time.monotonic() - began)
 
 
-def _run_cell(kernel: Kernel, project: Project, source: ChapterSource, cell: Cell) -> CellResult:
-    if cell_option(cell, project.execute, "eval") is False:
-        return CellResult(cell, (), None, 0.0)
+def _run_cell(run: Run, cell: Cell) -> CellResult:
     began = time.monotonic()
-    outputs, count = kernel.run(cell.code)
-    failed = next((o for o in outputs if o["output_type"] == "error"), None)
-    if failed and cell_option(cell, project.execute, "error") is not True:
+    outputs = run(cell.code)
+    if failed := next((o for o in outputs if o["output_type"] == "error"), None):
         name = f"cell “{cell.label}”" if cell.label else f"cell {cell.index + 1}"
         raise BookError(
             f"{name} failed: {failed['ename']}: {_plain(failed['evalue'])}{_where(failed)}",
             cell.file,
             cell.line,
         )
-    return CellResult(cell, tuple(outputs), count, time.monotonic() - began)
+    return CellResult(cell, tuple(outputs), time.monotonic() - began)
 
 
 def _where(failed: Mapping[str, Any]) -> str:
@@ -148,7 +178,7 @@ finally:
 """
 
 
-def _inline(kernel: Kernel, prose: Markdown) -> list[str]:
+def _inline(run: Run, prose: Markdown) -> list[str]:
     """Values of all expressions in a piece of prose, in one turn of the kernel.
 
     There are hundreds in a chapter, and a turn costs more than most of them.
@@ -162,27 +192,19 @@ def _inline(kernel: Kernel, prose: Markdown) -> list[str]:
         except SyntaxError as error:
             raise _inline_error(match, prose, "SyntaxError", error.msg) from None
     lines = [f"    _bb_shown.append(_bb_inline(lambda: ({match[1]})))" for match in found]
-    outputs, _ = kernel.run(_SHOW_INLINE % "\n".join(lines))
+    outputs = run(_SHOW_INLINE % "\n".join(lines))
     text = "".join(o["text"] for o in outputs if o.get("name") == "stdout")
     values = json.loads(text.splitlines()[-1])
     for output in outputs:
         if output["output_type"] == "error":
             failed = found[len(values)]
             raise _inline_error(failed, prose, output["ename"], _plain(output["evalue"]))
-    for match, value in zip(found, values, strict=True):
-        if lost := _REFERENCE.search(value.get("text", "")):
-            raise _inline_error(
-                match,
-                prose,
-                "reference",
-                f"“{lost[0]}” would be printed as it is; put it in the text",
-            )
     return [v["markdown"] if "markdown" in v else escape_inline(v["text"]) for v in values]
 
 
 def _inline_error(found: re.Match[str], prose: Markdown, kind: str, why: str) -> BookError:
-    file, line = line_of(prose, found.start())
-    return BookError(f"the inline value “{found[1]}” failed: {kind}: {why}", file, line)
+    message = f"the inline value “{found[1]}” failed: {kind}: {why}"
+    return BookError(message, prose.file, prose.line_of(found.start()))
 
 
 def escape_inline(text: str) -> str:
@@ -190,34 +212,21 @@ def escape_inline(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>#|$@^~])", r"\\\1", text)
 
 
-def image_bytes(data: Mapping[str, Any], kind: str) -> bytes | None:
-    """The bytes of an image in a bundle of displays; None if it has none of this kind."""
-    import base64
-
-    value = data.get(kind)
-    if value is None:
-        return None
-    text = "".join(value) if isinstance(value, list) else value
-    return text.encode("utf-8") if kind == "image/svg+xml" else base64.b64decode(text)
+IMAGES = {"image/svg+xml": ".svg", "image/png": ".png"}
+"""Kinds of pictures that cells display, and the ends of their files' names."""
 
 
 def write_images(chapter: ExecutedChapter, folder: Path) -> dict[tuple[int, int], str]:
     """Write the pictures of a chapter's cells; names by (cell, output) without suffix."""
-    names = {}
+    names: dict[tuple[int, int], str] = {}
+    folder.mkdir(parents=True, exist_ok=True)
     for result in chapter.results:
-        pictures = 0
-        for number, output in enumerate(result.outputs):
-            data = output.get("data", {})
-            kinds = [k for k in ("image/svg+xml", "image/png") if k in data]
-            if not kinds:
-                continue
-            stem = f"{result.cell.label or f'cell-{result.cell.index + 1}'}-{pictures + 1}"
-            pictures += 1
-            folder.mkdir(parents=True, exist_ok=True)
-            for kind in kinds:
-                raw = image_bytes(data, kind)
-                suffix = ".svg" if kind == "image/svg+xml" else ".png"
-                if raw is not None:
-                    (folder / (stem + suffix)).write_bytes(raw)
+        pictures = [n for n, o in enumerate(result.outputs) if IMAGES.keys() & o.get("data", {})]
+        for count, number in enumerate(pictures, start=1):
+            stem = f"{result.cell.label or f'cell-{result.cell.index + 1}'}-{count}"
             names[result.cell.index, number] = stem
+            data = result.outputs[number]["data"]
+            for kind in IMAGES.keys() & data:
+                raw = data[kind].encode() if "xml" in kind else base64.b64decode(data[kind])
+                (folder / (stem + IMAGES[kind])).write_bytes(raw)
     return names

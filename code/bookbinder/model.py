@@ -14,9 +14,6 @@ from typing import Any
 Node = dict[str, Any]
 """One element of Pandoc's JSON syntax tree: ``{"t": type, "c": content}``."""
 
-FORMATS = ("html", "typst", "ipynb")
-"""The views into which a book is resolved; ``typst`` is the PDF."""
-
 
 # --- the project ------------------------------------------------------------------------------
 
@@ -26,45 +23,33 @@ class Entry:
     """One place in the table of contents: a chapter, or a part with chapters below it."""
 
     path: str | None
-    """``report/tokens.qmd``; ``None`` for a part without a page of its own."""
+    """``report/tokens.qmd``; ``None`` for a part."""
     kind: str
     """``index`` (home page), ``chapter``, ``appendix`` or ``part``."""
     title: str | None = None
-    """Of a part without a page; of a chapter the words that the list of chapters shows."""
+    """Of a part; of a chapter the words that the list of chapters shows."""
     children: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True)
 class Project:
-    """A Quarto book project, profiles merged and checked."""
+    """A Quarto book project."""
 
     root: Path
     title: str
     subtitle: str | None
     authors: tuple[str, ...]
     date: str | None
-    """As written (``today`` etc. already replaced by an ISO date)."""
+    """As printed."""
     description: str | None
     lang: str
+    output_dir: str
     output_file: str
     """Name without suffix of PDF and notebook, e.g. ``report``."""
     entries: tuple[Entry, ...]
     bibliography: tuple[str, ...]
-    csl: str | None
     filters: tuple[str, ...]
     """The project's own Lua filters, relative to ``root``."""
-    number_depth: int
-    """Deepest numbered heading level (Quarto's ``number-depth``, default 3 in books)."""
-    execute: Mapping[str, Any]
-    """Cell option defaults (``echo``, ``warning``, ``output`` …)."""
-    html: Mapping[str, Any]
-    """Options of ``format: html``."""
-    typst: Mapping[str, Any]
-    """Options of ``format: typst``."""
-    book: Mapping[str, Any]
-    """The ``book`` mapping of ``_quarto.yml`` for rarer settings (``repo-url`` …)."""
-    meta: Mapping[str, Any]
-    """The whole merged YAML (for ``{{< meta … >}}``)."""
 
 
 # --- sources ----------------------------------------------------------------------------------
@@ -75,8 +60,13 @@ class Markdown:
     """A run of Markdown text between two cells."""
 
     text: str
-    lines: tuple[tuple[str, int], ...]
-    """For each line of ``text`` the file (relative to the root) and line it came from."""
+    file: str
+    line: int
+    """Where it begins."""
+
+    def line_of(self, offset: int) -> int:
+        """Line of a character of the text."""
+        return self.line + self.text.count("\n", 0, offset)
 
 
 @dataclass(frozen=True)
@@ -88,16 +78,20 @@ class Cell:
     code: str
     """Source without the ``#|`` lines."""
     options: Mapping[str, Any]
-    """The cell's own ``#|`` options (not merged with defaults), keys as written."""
+    """The cell's own ``#|`` options, keys as written."""
     file: str
     line: int
     """Line of the opening fence."""
-    indent: str = ""
 
     @property
-    def label(self) -> str | None:
-        """The ``label`` option, e.g. ``fig-loss``."""
-        return self.options.get("label")
+    def label(self) -> str:
+        """The ``label`` option, e.g. ``tbl-loss``; empty without one."""
+        return self.options.get("label", "")
+
+    @property
+    def shown(self) -> bool:
+        """Whether the book shows the code."""
+        return self.options.get("echo") is not False and self.options.get("include") is not False
 
 
 @dataclass(frozen=True)
@@ -105,8 +99,6 @@ class ChapterSource:
     """One ``.qmd`` file, parsed but not executed."""
 
     path: str
-    front: Mapping[str, Any]
-    """Front matter."""
     segments: tuple[Markdown | Cell, ...]
 
     @property
@@ -125,8 +117,6 @@ class CellResult:
     cell: Cell
     outputs: tuple[Mapping[str, Any], ...]
     """Outputs in nbformat 4 form, nothing removed (``include: false`` too)."""
-    execution_count: int | None
-    """``None`` when the cell was not run (``eval: false``)."""
     seconds: float
 
 
@@ -145,24 +135,6 @@ class ExecutedChapter:
 
 
 @dataclass(frozen=True)
-class Label:
-    """A target of cross-references."""
-
-    id: str
-    """``fig-loss``, ``sec-norm`` …"""
-    kind: str
-    """``fig``, ``tbl``, ``eq``, ``sec``."""
-    number: str
-    """``1.2``, ``A.1``, ``1.2 (a)`` for a subfigure; empty if unnumbered."""
-    text: str
-    """What a plain ``@id`` prints: ``Figure 1.2``."""
-    chapter: str
-    """Path of the chapter that holds it."""
-    title: str
-    """Plain text of caption or heading."""
-
-
-@dataclass(frozen=True)
 class Chapter:
     """One resolved page of the book, for one format."""
 
@@ -171,7 +143,7 @@ class Chapter:
     href: str
     """``report/tokens.html``."""
     kind: str
-    """``index``, ``chapter`` or ``appendix`` or ``part``."""
+    """``index``, ``chapter`` or ``appendix``."""
     number: str | None
     """``1``, ``A``; ``None`` if unnumbered."""
     part: str | None
@@ -181,14 +153,11 @@ class Chapter:
     title_text: str
     anchor: str
     """Id of the chapter heading (``sec-…`` or made from the title)."""
-    description: str | None
-    """Plain text for the page's metadata (front matter, or the first paragraph)."""
+    description: str
+    """Plain text for the page's metadata: how the chapter begins."""
     blocks: tuple[Node, ...]
-    """Body without the level-1 heading, in the vocabulary of BOOKBINDER.md."""
+    """Body without the level-1 heading, with the ``bb-*`` classes of `document`."""
     results: tuple[CellResult, ...]
-    front: Mapping[str, Any]
-    keywords: str = ""
-    """Other words under which the chapter is looked for."""
     titled: bool = True
     """Whether the source gives a title; without one, the home page has the book's."""
 
@@ -199,15 +168,10 @@ class Book:
 
     project: Project
     format: str
-    """``html``, ``typst`` or ``ipynb``."""
+    """``html``, ``typst`` (the PDF) or ``ipynb``."""
     chapters: tuple[Chapter, ...]
-    """In reading order, pages of parts and appendices included."""
-    labels: Mapping[str, Label]
+    """In reading order, appendices included."""
     assets: Path
-    """Folder against which every image URL of ``blocks`` is resolved (figures of cells and
-    images of the project); writers copy what they use."""
-    bibliography: tuple[Node, ...] = ()
-    """Formatted references (also put where ``::: {#refs}`` stands)."""
-    references_chapter: str | None = None
-    """Path of the chapter that holds ``::: {#refs}``."""
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Folder against which every image URL of ``blocks`` is resolved."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables that the notebook sets for itself."""

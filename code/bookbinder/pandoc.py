@@ -50,12 +50,7 @@ def run(
     return done.stdout
 
 
-def document(blocks: Sequence[Any], meta: Mapping[str, Any] | None = None) -> str:
-    """JSON of a whole document around some blocks."""
-    tree = {"pandoc-api-version": API_VERSION, "meta": dict(meta or {}), "blocks": list(blocks)}
-    return json.dumps(tree)
-
-
 def write(blocks: Sequence[Any], args: Sequence[str], *, cwd: Path | None = None) -> str:
     """Turn blocks into another format; ``args`` name it (``["-t", "typst"]``)."""
-    return run(["-f", "json", *args], document(blocks), cwd=cwd)
+    tree = {"pandoc-api-version": API_VERSION, "meta": {}, "blocks": list(blocks)}
+    return run(["-f", "json", *args], json.dumps(tree), cwd=cwd)

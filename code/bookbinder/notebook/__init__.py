@@ -89,7 +89,7 @@ def _notebook(book: Book) -> Any:
         count += 1
         if isinstance(part, Code):
             displays = [next(written) for _ in part.displays]
-            cells.append(code_cell(part, displays, book.project.execute, name, count))
+            cells.append(code_cell(part, displays, name, count))
         else:
             cells.append(nbformat.v4.new_code_cell(part.code, id=name, execution_count=count))
     metadata = {
@@ -106,20 +106,14 @@ def _markdown_cell(text: str, name: str, pictures: Mapping[str, bytes]) -> Any:
     attached = {file: pictures[file] for file in _ATTACHED.findall(text) if file in pictures}
     if attached:
         cell["attachments"] = {
-            file: {_media_type(file): base64.b64encode(data).decode("ascii")}
+            file: {"image/png": base64.b64encode(data).decode("ascii")}
             for file, data in attached.items()
         }
     return cell
 
 
-def _media_type(file: str) -> str:
-    return {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif"}.get(
-        Path(file).suffix.lower(), "image/png"
-    )
-
-
 def _environment_cell(book: Book) -> Any:
-    environment = {"BOOK_RENDERINGS": "light", **book.extra.get("environment", {})}
+    environment = {"BOOK_RENDERINGS": "light", **book.environment}
     lines = (
         f"os.environ.setdefault({json.dumps(k)}, {json.dumps(v)})" for k, v in environment.items()
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from bookbinder import ast
 from bookbinder.model import Book, CellResult, Chapter, Node
 from bookbinder.notebook.needs import Kept, kept_statements
-from bookbinder.prose import Prose, split
+from bookbinder.prose import Prose, bold, split
 
 
 @dataclass
@@ -83,11 +83,10 @@ def _chapter(chapter: Chapter, writer: Prose, part: str | None) -> Iterator[Part
     head: list[Node] = []
     if part:
         head = [{"t": "HorizontalRule"}, ast.para([{"t": "Emph", "c": ast.text(part)}])]
-    writer.level = 1
     name = chapter.number or ""
     if chapter.kind == "appendix" and name:
         name = f"Appendix {name}:"
-    head.append(writer.heading(1, name, chapter.title, chapter.anchor))
+    head.append(writer.heading(1, name, writer.plain(chapter.title), chapter.anchor))
     kept = _kept(chapter)
     text = head
     if kept.setup:
@@ -106,7 +105,6 @@ def _chapter(chapter: Chapter, writer: Prose, part: str | None) -> Iterator[Part
             yield Text(text)
         yield _cell(chapter.results[_index(item)], item, writer, kept)
         text = _captions(item, writer)
-    text += writer.take_notes()
     if text:
         yield Text(text)
 
@@ -114,9 +112,7 @@ def _chapter(chapter: Chapter, writer: Prose, part: str | None) -> Iterator[Part
 def _kept(chapter: Chapter) -> Kept:
     """Hidden code of a chapter that its shown cells need."""
     shown = {_index(n) for n in ast.descend(list(chapter.blocks)) if _is_shown(n)}
-    run = [r for r in chapter.results if r.execution_count is not None]
-    kept = kept_statements([(r.cell.code, r.cell.index in shown) for r in run])
-    return Kept(kept.setup, {run[at].cell.index: code for at, code in kept.before.items()})
+    return kept_statements([(r.cell.code, r.cell.index in shown) for r in chapter.results])
 
 
 def _index(cell: Node) -> int:
@@ -130,13 +126,9 @@ def _is_shown(node: Node) -> bool:
     )
 
 
-def _cell(result: CellResult, node: Node, writer: Prose, kept: Kept) -> Part:
-    if result.execution_count is None:
-        # Not run, so that "run all" must not run it either: shown as text.
-        code = {"t": "CodeBlock", "c": [ast.make_attr("", ["python"]), result.cell.code]}
-        return Text([code])
+def _cell(result: CellResult, node: Node, writer: Prose, kept: Kept) -> Code:
     displays = [
-        writer.blocks(block["c"][1])
+        writer.plain(block["c"][1])
         for block in ast.descend(node["c"][1])
         if ast.is_div(block, "cell-output-display")
     ]
@@ -148,7 +140,7 @@ def _captions(node: Node, writer: Prose) -> list[Node]:
     out: list[Node] = []
     for block in ast.descend(node["c"][1]):
         if ast.is_div(block, "bb-float"):
-            out += writer.caption(block, split(block)[0])
+            out += writer.caption(block, writer.plain(split(block)[0]))
     return out
 
 
@@ -162,30 +154,18 @@ def _flatten(nodes: Sequence[Node], writer: Prose) -> Iterator[list[Node] | Node
         if _is_shown(node):
             yield node
         elif not _has_cell(node):
-            yield writer.blocks([node])
-        elif node["t"] == "Div":
-            yield from _open(node, writer)
+            yield writer.plain([node])
         else:
-            # A list or quotation around a cell: its text first, then the cells.
-            cells = [n for n in ast.descend(node) if _is_shown(n)]
-            bare = ast.walk(ast.copied(node), lambda n: [] if _is_shown(n) else True)
-            yield writer.blocks([bare])
-            yield from cells
+            yield from _open(node, writer)
 
 
 def _open(node: Node, writer: Prose) -> Iterator[list[Node] | Node]:
     """The parts of a division that contains cells."""
     title, body = split(node)
-    if ast.has_class(node, "bb-tabset"):
-        for tab in node["c"][1]:
-            tab_title, tab_body = split(tab)
-            level = writer.level
-            yield writer.tab_heading(tab_title)
-            yield from _flatten(tab_body, writer)
-            writer.level = level
-    elif ast.has_class(node, "bb-float"):
+    title = writer.plain(title)
+    if ast.has_class(node, "bb-float"):
         yield from _flatten(body, writer)
         yield writer.caption(node, title)
     else:
-        yield writer.title(title)
+        yield bold(title)
         yield from _flatten(body, writer)

@@ -5,58 +5,44 @@ from __future__ import annotations
 import base64
 import copy
 import io
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import nbformat
 
-from bookbinder import pictures
 from bookbinder.model import CellResult
 from bookbinder.notebook.order import Code
-from bookbinder.parse import cell_option
 
-_KEPT = ("text/plain", "text/markdown", "text/html", "text/latex", "image/png", "image/jpeg")
+_KEPT = ("text/plain", "text/markdown", "text/html", "image/png")
 
 
-def code_cell(
-    part: Code, displays: Sequence[str], defaults: Mapping[str, Any], name: str, count: int
-) -> Any:
-    """An executed cell: ``displays`` are the book's own words for what it shows as Markdown.
-
-    ``defaults`` are the cell options of the whole book.
-    """
+def code_cell(part: Code, displays: Sequence[str], name: str, count: int) -> Any:
+    """An executed cell: ``displays`` are the book's own words for what it shows as Markdown."""
     cell = part.result.cell
-    show_output = str(cell_option(cell, defaults, "output")).lower() != "false"
-    outputs = _outputs(part.result, displays, defaults) if show_output else []
+    outputs = _outputs(part.result, displays)
     for output in outputs:
         if "execution_count" in output:
             output["execution_count"] = count
-    fails = cell_option(cell, defaults, "error") is True
     return nbformat.v4.new_code_cell(
         "\n".join([*part.before, "", cell.code]) if part.before else cell.code,
         id=name,
         execution_count=count,
         outputs=[nbformat.from_dict(output) for output in outputs],
-        metadata={"tags": ["raises-exception"]} if fails else {},
     )
 
 
-def _outputs(
-    result: CellResult, displays: Sequence[str], defaults: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """Outputs without dark pictures, vector copies, scripts and unwanted warnings.
+def _outputs(result: CellResult, displays: Sequence[str]) -> list[dict[str, Any]]:
+    """Outputs without dark pictures, vector copies and warnings.
 
     Markdown that the book shows is replaced by its resolved form: references become words.
     """
     cell = result.cell
     themes = cell.options.get("renderings") or []
-    warnings = cell_option(cell, defaults, "warning") is not False
     pictures = 0
     kept: list[dict[str, Any]] = []
     for raw in result.outputs:
         output = copy.deepcopy(dict(raw))
-        if output["output_type"] == "stream" and output["name"] == "stderr" and not warnings:
+        if output["output_type"] == "stream" and output["name"] == "stderr":
             continue
         if output["output_type"] in ("display_data", "execute_result"):
             data = dict(output["data"])
@@ -65,30 +51,18 @@ def _outputs(
                 pictures += 1
                 if theme == "dark":
                     continue
-            data = _static(data)
+            data = {kind: value for kind, value in data.items() if kind in _KEPT}
             if "image/png" in data:
-                alt = cell.options.get("fig-alt") or cell.options.get("fig-cap")
+                alt = cell.options.get("fig-alt")
                 output["metadata"] = {"image/png": {"alt": str(alt)}} if alt else {}
             output["data"] = data
         kept.append(output)
     return _with_resolved(kept, displays)
 
 
-def _static(data: dict[str, Any]) -> dict[str, Any]:
-    """A bundle of displays that needs no script and no vector graphics."""
-    if "image/svg+xml" in data and "image/png" not in data:
-        svg = "".join(data["image/svg+xml"]).encode("utf-8")
-        data["image/png"] = base64.b64encode(pictures.svg_to_png(svg)).decode("ascii")
-    data = {kind: value for kind, value in data.items() if kind in _KEPT}
-    if re.search(r"<(script|iframe)\b", "".join(data.get("text/html", "")), re.IGNORECASE):
-        del data["text/html"]
-    return data
-
-
 def _with_resolved(outputs: list[dict[str, Any]], displays: Sequence[str]) -> list[dict[str, Any]]:
     """Put the book's own text of Markdown displays in place of theirs."""
     shown = [o for o in outputs if "data" in o and "image/png" not in o["data"] and o["data"]]
-    shown = [o for o in shown if "text/latex" not in o["data"] or "text/markdown" in o["data"]]
     if len(shown) == len(displays):
         for output, text in zip(shown, displays, strict=True):
             if "text/markdown" in output["data"]:

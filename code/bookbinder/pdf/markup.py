@@ -30,13 +30,11 @@ def _character(char: str) -> str:
 
 
 def literal(value: Any) -> str:
-    """A Typst literal for ``None``, booleans, numbers, text, `Code`, lists and mappings."""
+    """A Typst literal for ``None``, booleans, numbers, text, lists and mappings."""
     if value is None:
         return "none"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, Code):
-        return value.source
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, str):
@@ -48,13 +46,6 @@ def literal(value: Any) -> str:
         inner = ", ".join(map(literal, value))
         return f"({inner},)" if inner else "()"
     raise TypeError(f"no Typst literal for {type(value).__name__}")
-
-
-class Code:
-    """Typst code that `literal` passes through."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source
 
 
 def arguments(named: Mapping[str, Any]) -> str:

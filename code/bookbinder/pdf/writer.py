@@ -1,224 +1,223 @@
 """A resolved book as Typst source: our own vocabulary becomes calls of `template.typ`.
 
-Text, lists and formulas go through Pandoc's Typst writer. Numbers are those of the tree; nothing
-is counted again. A link to a place that the book does not have becomes plain text.
+Lists, quotations and formulas go through Pandoc's Typst writer. Numbers are those of the tree;
+nothing is counted again. A link to a place that the book does not have becomes plain text.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from bookbinder import ast
+from bookbinder import ast, fonts
 from bookbinder.model import Book, Chapter, Node
-from bookbinder.pdf import markup, tables
-from bookbinder.pdf.anchors import Anchors
-from bookbinder.pdf.inlines import InlineWriter, image, language
-from bookbinder.prose import split
+from bookbinder.pdf import markup
+from bookbinder.prose import linked_ids, split
 
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-_BLANKS = ("SoftBreak", "Space")
-_CALLOUTS = ("note", "tip", "warning", "important", "caution")
+_EXTERNAL = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+_LONG_WORD = 28
+"""Words from this length on may be broken anywhere (addresses, identifiers)."""
 _CODE_NOTE = "Characters that cannot be printed are shown as ⟨U+number⟩."
-_RANKS = {"appendix": "appendix", "part": "part"}
+_ALIGN = {"AlignRight": "right", "AlignCenter": "center"}
+_CALLS = {"Emph": "emph", "Strong": "strong", "Strikeout": "strike", "Superscript": "super",
+          "Subscript": "sub"}  # fmt: skip
 
 
-class Writer(InlineWriter):
+class Writer:
     """Turns the chapters of one book into blocks for Pandoc's Typst writer."""
 
     def __init__(self, book: Book) -> None:
-        super().__init__(Anchors(book.chapters))
         self.book = book
+        self.replaced: set[str] = set()
+        """Characters that were printed as their numbers."""
+        self._linked = linked_ids(book)
+        self._unset = set(self._linked)
+        """Places to which something links, and which have not come yet."""
         self._level = 1
         self._floating: set[str] = set()
         """Figures of the chapter that may move to the foot of a page."""
 
-    # --- chapters ---------------------------------------------------------------------------
-
     def whole_book(self) -> list[Node]:
-        """All chapters, each part announced by a page of its own."""
+        """All chapters, each part announced before its first one."""
         out: list[Node] = []
         part: str | None = None
         for chapter in self.book.chapters:
-            if chapter.part not in (None, part) and chapter.kind != "part":
-                out.append(self._heading("part", 1, "", ast.text(chapter.part or ""), None))
-            part = chapter.title_text if chapter.kind == "part" else chapter.part
-            out += self._whole_chapter(chapter)
+            if chapter.part not in (None, part):
+                out.append(self._heading("part", 1, "", self._source(ast.text(chapter.part)), ""))
+            part = chapter.part
+            out += self._chapter(chapter)
         return out
 
-    def _whole_chapter(self, chapter: Chapter) -> list[Node]:
-        self.anchors.enter(chapter)
-        in_part = chapter.part is not None and chapter.kind != "part"
-        self._level = 2 if in_part else 1
+    def _chapter(self, chapter: Chapter) -> list[Node]:
+        self._level = 1 if chapter.part is None else 2
         self._floating = _floating(chapter)
-        rank = _RANKS.get(chapter.kind, "chapter")
-        label = self.anchors.define(chapter.anchor)
-        number = chapter.number or ""
-        head = self._heading(rank, self._level, number, chapter.title, label)
-        return [head, *self.blocks(chapter.blocks)]
+        rank = "appendix" if chapter.kind == "appendix" else "chapter"
+        title = self._source(list(chapter.title))
+        head = self._heading(rank, self._level, chapter.number or "", title, chapter.anchor)
+        return [head, *self._source(list(chapter.blocks))]
+
+    def _source(self, nodes: list[Node]) -> list[Node]:
+        """Everything that Pandoc's writer does not know or may misread turned into source."""
+        nodes = ast.copied(nodes)
+        for node in ast.descend(nodes):
+            if node["t"] == "Image":  # its words are text and no content
+                node["c"][1] = [ast.to_text(node["c"][1])]
+        return ast.walk(nodes, self._visit)
+
+    def _visit(self, node: Node) -> Any:
+        kind = node["t"]
+        if function := _CALLS.get(kind):
+            return markup.wrap(f"#{function}[", node["c"])
+        if method := _METHODS.get(kind):
+            return method(self, node)
+        return True
+
+    def _visible(self, text: str) -> str:
+        """Text with what no font draws replaced by its number."""
+        shown = fonts.visible_fallback(text)
+        if shown != text:
+            self.replaced.update(fonts.missing_glyphs(text))
+        return shown
+
+    def _anchor(self, ident: str) -> list[Node]:
+        if ident not in self._unset:
+            return []
+        self._unset.remove(ident)
+        return [markup.inline(markup.call("bb-anchor", ident))]
 
     def _heading(
-        self, rank: str, level: int, number: str, title: Sequence[Node], label: str | None
+        self, rank: str, level: int, number: str, title: Sequence[Node], ident: str
     ) -> Node:
         start = markup.opening("bb-heading", rank, level, number) + ", ["
-        end = f"], id: {markup.literal(label)});"
-        return ast.plain(markup.wrap(start, self.inlines(title), end))
+        label = ident if self._anchor(ident) else None
+        return ast.plain(markup.wrap(start, title, f"], id: {markup.literal(label)});"))
+
+    # --- inlines ----------------------------------------------------------------------------
+
+    def _str(self, node: Node) -> list[Node]:
+        shown = self._visible(node["c"])
+        if len(shown) >= _LONG_WORD:
+            return [markup.inline(markup.call("bb-long", shown))]
+        return [markup.word(shown)]
+
+    def _soft_break(self, node: Node) -> Node:
+        return ast.SPACE
+
+    def _code(self, node: Node) -> list[Node]:
+        return [markup.inline(markup.call("raw", self._visible(node["c"][1])))]
+
+    def _math(self, node: Node) -> list[Node]:
+        start = markup.opening("bb-math", node["c"][1])
+        return [markup.inline(start + ")["), node, markup.inline("];")]
+
+    def _quoted(self, node: Node) -> list[Node]:
+        left, right = "‘’" if node["c"][0]["t"] == "SingleQuote" else "“”"
+        return [markup.word(left), *node["c"][1], markup.word(right)]
+
+    def _cite(self, node: Node) -> list[Node]:
+        return node["c"][1]
+
+    def _link(self, node: Node) -> list[Node]:
+        _, inner, (url, _) = node["c"]
+        if url[1:] in self._linked:
+            return markup.wrap(f"#link(label({markup.string(url[1:])}))[", inner)
+        if _EXTERNAL.match(url):
+            return markup.wrap(f"#link({markup.string(url)})[", inner)
+        return inner
+
+    def _span(self, node: Node) -> list[Node]:
+        (name, _, _), inner = node["c"]
+        if ast.has_class(node, "bb-equation"):
+            math = next(item for item in inner if item["t"] == "Math")
+            start = markup.opening("bb-equation", ast.get(node, "number"), math["c"][1])
+            inner = [markup.inline(start + ")["), math, markup.inline("];")]
+        elif settings := _language(node):
+            inner = markup.wrap(f"#text({settings})[", inner)
+        return [*self._anchor(name), *inner]
+
+    def _image(self, node: Node) -> Node:
+        _, alt, (url, _) = node["c"]
+        path, words = markup.string("/" + url), markup.literal("".join(alt) or None)
+        return markup.inline(f"#align(center, bb-image({path}, alt: {words}));")
 
     # --- blocks -----------------------------------------------------------------------------
 
-    def blocks(self, nodes: Sequence[Node]) -> list[Node]:
-        """Blocks with everything that Pandoc's writer does not know turned into source."""
-        out: list[Node] = []
-        for node in nodes:
-            method = _BLOCKS.get(node["t"])
-            out += method(self, node) if method else [node]
-        return out
-
-    def _anchor_block(self, node: Node) -> list[Node]:
-        label = self.anchors.define(ast.ident_of(node))
-        return [] if label is None else [markup.block(markup.call("bb-anchor", label))]
-
-    def _paragraph(self, node: Node) -> list[Node]:
-        content = [item for item in node["c"] if item["t"] not in _BLANKS]
-        if len(content) == 1 and content[0]["t"] == "Image":
-            picture = image("bb-image", content[0])
-            return [*self._anchor_block(content[0]), markup.block(f"#align(center, {picture});")]
-        return [{"t": node["t"], "c": self.inlines(node["c"])}]
-
-    def _line_block(self, node: Node) -> list[Node]:
-        return [{"t": "LineBlock", "c": [self.inlines(line) for line in node["c"]]}]
-
-    def _quote(self, node: Node) -> list[Node]:
-        return [{"t": "BlockQuote", "c": self.blocks(node["c"])}]
-
-    def _bullets(self, node: Node) -> list[Node]:
-        return [{"t": "BulletList", "c": [self.blocks(item) for item in node["c"]]}]
-
-    def _numbers(self, node: Node) -> list[Node]:
-        style, items = node["c"]
-        return [{"t": "OrderedList", "c": [style, [self.blocks(item) for item in items]]}]
-
-    def _definitions(self, node: Node) -> list[Node]:
-        pairs = [
-            [self.inlines(term), [self.blocks(definition) for definition in definitions]]
-            for term, definitions in node["c"]
-        ]
-        return [{"t": "DefinitionList", "c": pairs}]
-
-    def _header(self, node: Node) -> list[Node]:
-        depth, (ident, _, _), title = node["c"]
-        label = self.anchors.define(ident)
+    def _header(self, node: Node) -> Node:
+        depth, (name, _, _), title = node["c"]
         number = ast.get(node, "number") or ""
-        return [self._heading(f"section{depth}", self._level + depth - 1, number, title, label)]
+        return self._heading(f"section{depth}", self._level + depth - 1, number, title, name)
 
-    def _rule(self, node: Node) -> list[Node]:
-        return [markup.block("#bb-rule();")]
-
-    def _raw_block(self, node: Node) -> list[Node]:
-        return [node] if node["c"][0] == "typst" else []
-
-    def _code_block(self, node: Node) -> list[Node]:
+    def _code_block(self, node: Node) -> Node:
         (_, classes, _), source = node["c"]
-        languages = [name for name in classes if name not in ("cell-code", "sourceCode")]
-        lang = languages[0] if languages else None
-        return [*self._anchor_block(node), self._listing("bb-code", source, lang=lang)]
-
-    def _listing(self, function: str, source: str, **named: object) -> Node:
-        source = _ANSI.sub("", source).rstrip("\n")
-        shown = self.visible(source)
-        if shown != source:
-            named["note"] = _CODE_NOTE
-        return markup.block(markup.call(function, shown, **named))
-
-    def _figure(self, node: Node) -> list[Node]:
-        _, (_, caption), body = node["c"]
-        return [*self._anchor_block(node), *self._float(node, body, caption, kind="fig")]
+        source = source.rstrip("\n")
+        shown = self._visible(source)
+        named = {} if shown == source else {"note": _CODE_NOTE}
+        if "text" in classes:
+            return markup.block(markup.call("bb-output", shown, **named))
+        lang = classes[0] if classes else None
+        return markup.block(markup.call("bb-code", shown, lang=lang, **named))
 
     def _table(self, node: Node) -> list[Node]:
-        anchor, (_, caption) = self._anchor_block(node), node["c"][1]
-        if caption:
-            bare = {"t": "Table", "c": [node["c"][0], [None, []], *node["c"][2:]]}
-            return [*anchor, *self._float(node, [bare], caption, kind="tbl", top=True)]
-        return [*anchor, *tables.table(node, self.blocks)]
-
-    # --- our own divisions ------------------------------------------------------------------
+        """The template measures the cells and chooses widths and type size."""
+        _, _, columns, head, bodies, _ = node["c"]
+        aligns = [_ALIGN.get(align["t"], "left") for align, _ in columns]
+        start = markup.block(f"#bb-table(({', '.join(aligns)},), (")
+        body = [row for part in bodies for row in part[3]]
+        return [start, *_rows(head[1]), markup.block("), ("), *_rows(body), markup.block("));")]
 
     def _div(self, node: Node) -> list[Node]:
-        anchor = self._anchor_block(node)
-        for name in ast.classes_of(node):
-            if method := _DIVS.get(name):
-                return [*anchor, *method(self, node)]
-        body = self.blocks(node["c"][1])
-        if settings := language(node):
+        name, classes, _ = node["c"][0]
+        title, body = split(node)
+        anchor = [ast.plain(place)] if (place := self._anchor(name)) else []
+        if "bb-callout" in classes:
+            icon = "false" if ast.get(node, "icon") == "false" else "true"
+            start = markup.opening("bb-callout", classes[1])
+            body = _titled(start, title, body, f", icon: {icon}")
+        elif "bb-float" in classes:
+            kind, label, number = (ast.get(node, key) or "" for key in ("kind", "label", "number"))
+            options = {"top": kind == "tbl", "floating": name in self._floating}
+            start = markup.opening("bb-float", kind, label.removesuffix(number).strip(), number)
+            body = _titled(start, title, body, f", {markup.arguments(options)}")
+        elif "csl-entry" in classes:
+            body = [markup.block("#bb-entry["), *body, markup.block("];")]
+        elif settings := _language(node):
             body = [markup.block(f"#[#set text({settings})"), *body, markup.block("];")]
+        elif classes and classes[0] in ("bb-title", "bb-body", "bb-caption"):
+            return [node]  # `split` looks for it
         return [*anchor, *body]
 
-    def _content(self, nodes: Sequence[Node]) -> list[Node]:
-        """``[…]`` around blocks; one paragraph stays on one line."""
-        if not nodes:
-            return [markup.block("none")]
-        if len(nodes) == 1 and nodes[0]["t"] in ("Plain", "Para"):
-            return [ast.plain(markup.wrap("[", self.inlines(nodes[0]["c"]), "]"))]
-        return [markup.block("["), *self.blocks(nodes), markup.block("]")]
 
-    def _titled(
-        self, start: str, title: Sequence[Node], body: Sequence[Node], end: str = ""
-    ) -> list[Node]:
-        """A call with ``start``, then title and body as contents, then ``end``."""
-        return [
-            markup.block(start + ","),
-            *self._content(title),
-            markup.block(", ["),
-            *self.blocks(body),
-            markup.block(f"]{end});"),
-        ]
+def _rows(rows: Sequence[Any]) -> list[Node]:
+    """Rows as arrays of contents."""
+    out: list[Node] = []
+    for _, cells in rows:
+        content = [part for *_, blocks in cells for part in (*_content(blocks), markup.block(","))]
+        out += [markup.block("("), *content, markup.block("),")]
+    return out
 
-    def _callout(self, node: Node) -> list[Node]:
-        title, body = split(node)
-        kind = next((name for name in ast.classes_of(node) if name in _CALLOUTS), "note")
-        look = ast.get(node, "appearance") or "default"
-        icon = "false" if ast.get(node, "icon") == "false" else "true"
-        end = f", icon: {icon}, appearance: {markup.string(look)}"
-        return self._titled(markup.opening("bb-callout", kind), title, body, end)
 
-    def _tabset(self, node: Node) -> list[Node]:
-        out: list[Node] = []
-        for tab in node["c"][1]:
-            out += [*self._anchor_block(tab), *self._titled("#bb-tab(none", *split(tab))]
-        return out
+def _content(nodes: Sequence[Node]) -> list[Node]:
+    """``[…]`` around blocks; one paragraph stays on one line."""
+    if len(nodes) == 1 and nodes[0]["t"] in ("Plain", "Para"):
+        return [ast.plain(markup.wrap("[", nodes[0]["c"], "]"))]
+    return [markup.block("["), *nodes, markup.block("]")]
 
-    def _entry(self, node: Node) -> list[Node]:
-        return [markup.block("#bb-entry["), *self.blocks(node["c"][1]), markup.block("];")]
 
-    def _output(self, node: Node) -> list[Node]:
-        error = ast.has_class(node, "cell-output-error")
-        out: list[Node] = []
-        for child in node["c"][1]:
-            if child["t"] == "CodeBlock":
-                out.append(self._listing("bb-output", child["c"][1], error=error))
-            else:
-                out += self.blocks([child])
-        return out
+def _titled(start: str, title: Sequence[Node], body: Sequence[Node], end: str) -> list[Node]:
+    """A call with ``start``, then title and body as contents, then ``end``."""
+    between, last = markup.block(", ["), markup.block(f"]{end});")
+    return [markup.block(start + ","), *_content(title), between, *body, last]
 
-    def _float_div(self, node: Node) -> list[Node]:
-        caption, body = split(node)
-        kind = ast.get(node, "kind") or "fig"
-        return self._float(node, body, caption, kind=kind, top=kind == "tbl")
 
-    def _float(
-        self,
-        node: Node,
-        body: Sequence[Node],
-        caption: Sequence[Node],
-        *,
-        kind: str,
-        top: bool = False,
-    ) -> list[Node]:
-        number = ast.get(node, "number") or ""
-        name = (ast.get(node, "label") or "").removesuffix(number).strip(" \u00a0")
-        options = markup.arguments({"top": top, "floating": ast.ident_of(node) in self._floating})
-        start = markup.opening("bb-float", kind, name, number)
-        return self._titled(start, caption, body, f", {options}")
+def _language(node: Node) -> str:
+    """Arguments of ``text`` for the attributes ``lang`` and ``dir``."""
+    parts = []
+    if lang := (ast.get(node, "lang") or "").split("-")[0]:
+        parts.append(f"lang: {markup.string(lang)}")
+    if direction := ast.get(node, "dir"):
+        parts.append(f"dir: {direction}")
+    return ", ".join(parts)
 
 
 _PAGE = 4000
@@ -242,28 +241,18 @@ def _floating(chapter: Chapter) -> set[str]:
     return set(found[:-1])
 
 
-_Method = Callable[[Writer, Node], list[Node]]
-
-_BLOCKS: dict[str, _Method] = {
-    "Para": Writer._paragraph,
-    "Plain": Writer._paragraph,
-    "LineBlock": Writer._line_block,
-    "BlockQuote": Writer._quote,
-    "BulletList": Writer._bullets,
-    "OrderedList": Writer._numbers,
-    "DefinitionList": Writer._definitions,
+_METHODS: dict[str, Callable[[Writer, Node], Any]] = {
+    "Str": Writer._str,
+    "SoftBreak": Writer._soft_break,
+    "Code": Writer._code,
+    "Math": Writer._math,
+    "Quoted": Writer._quoted,
+    "Cite": Writer._cite,
+    "Link": Writer._link,
+    "Span": Writer._span,
+    "Image": Writer._image,
     "Header": Writer._header,
-    "HorizontalRule": Writer._rule,
-    "RawBlock": Writer._raw_block,
     "CodeBlock": Writer._code_block,
-    "Figure": Writer._figure,
     "Table": Writer._table,
     "Div": Writer._div,
-}
-_DIVS: dict[str, _Method] = {
-    "bb-callout": Writer._callout,
-    "bb-tabset": Writer._tabset,
-    "bb-float": Writer._float_div,
-    "cell-output": Writer._output,
-    "csl-entry": Writer._entry,
 }

@@ -10,14 +10,14 @@ from typing import Any
 
 from bookbinder import ast, pandoc
 from bookbinder.model import Chapter, Node
+from bookbinder.prose import split
 
-_ICONS = {"note": "ℹ", "tip": "✓", "warning": "!", "important": "!", "caution": "!"}
+_ICONS = {"note": "ℹ", "tip": "✓", "warning": "!"}
 
 
 def body_html(chapter: Chapter) -> str:
     """The main part of a page."""
-    counter = iter(range(10_000))
-    blocks = ast.walk(ast.copied(list(chapter.blocks)), lambda node: _node(node, counter))
+    blocks = ast.walk(ast.copied(list(chapter.blocks)), _node)
     return pandoc.write(blocks, ["-t", "html5", "--mathml", "--wrap=none"])
 
 
@@ -31,7 +31,7 @@ def raw(text: str) -> Node:
     return ast.raw_block("html", text)
 
 
-def _node(node: Node, counter: Any) -> Any:
+def _node(node: Node) -> Any:
     kind = node["t"]
     if kind == "Header":
         return _header(node)
@@ -49,10 +49,6 @@ def _node(node: Node, counter: Any) -> Any:
             ast.ident_of(span),
             ["equation"],
         )
-    if kind == "Link":
-        # "target" names the label for writers; in HTML it would open a window.
-        node["c"][0][2] = [pair for pair in node["c"][0][2] if pair[0] != "target"]
-        return True
     if kind == "Image":
         ast.set_attr(node, "loading", "lazy")
         return True
@@ -61,12 +57,11 @@ def _node(node: Node, counter: Any) -> Any:
     if kind != "Div":
         return True
     if ast.has_class(node, "cell"):
-        # An attribute called "hidden" would hide it, whatever its value.
-        node["c"][0][2] = []
-        return True
-    for name, build in _BUILDERS.items():
-        if ast.has_class(node, name):
-            return build(node, counter)
+        node["c"][0][2] = []  # its number is for the notebook
+    if ast.has_class(node, "bb-float"):
+        return _float(node)
+    if ast.has_class(node, "bb-callout"):
+        return _callout(node)
     return True
 
 
@@ -96,22 +91,10 @@ def _code(node: Node) -> Any:
     return [raw('<div class="listing">'), node, raw("</div>")]
 
 
-def _parts(node: Node) -> tuple[list[Node], list[Node]]:
-    """Title or caption, and body, of one of our blocks."""
-    title: list[Node] = []
-    body: list[Node] = []
-    for block in node["c"][1]:
-        if ast.is_div(block, "bb-title") or ast.is_div(block, "bb-caption"):
-            title = block["c"][1][0]["c"] if block["c"][1] else []
-        elif ast.is_div(block, "bb-body"):
-            body = block["c"][1]
-    return title, body
-
-
-def _float(node: Node, _: Any) -> list[Node]:
-    caption, body = _parts(node)
-    label, kind = ast.get(node, "label") or "", ast.get(node, "kind")
-    text = [ast.span(ast.text(f"{label}:"), "", ["label"]), ast.SPACE, *caption]
+def _float(node: Node) -> list[Node]:
+    title, body = split(node)
+    label, kind = ast.get(node, "label"), ast.get(node, "kind")
+    text = [ast.span(ast.text(f"{label}:"), "", ["label"]), ast.SPACE, *title[0]["c"]]
     shown = [raw("<figcaption>"), ast.plain(text), raw("</figcaption>")]
     head = f'<figure id="{html.escape(ast.ident_of(node))}" class="float {kind}">'
     if kind == "fig":
@@ -120,63 +103,21 @@ def _float(node: Node, _: Any) -> list[Node]:
     return [raw(head), *inside, raw("</figure>")]
 
 
-def _callout(node: Node, _: Any) -> list[Node]:
-    title, body = _parts(node)
+def _callout(node: Node) -> list[Node]:
+    """A box; one with ``collapse`` folds."""
+    (title,), body = split(node)
     kind = next(c for c in ast.classes_of(node) if c in _ICONS)
-    name = f' id="{html.escape(ast.ident_of(node))}"' if ast.ident_of(node) else ""
     icon = ast.span(ast.text(_ICONS[kind]), "", ["icon"])
     ast.set_attr(icon, "aria-hidden", "true")
-    shown = ast.get(node, "icon") != "false" and ast.get(node, "appearance") != "minimal"
-    head = ast.plain([icon, ast.SPACE, *title] if shown else title)
-    look = ast.get(node, "appearance") or "default"
-    kind = kind if look == "default" else f"{kind} {look}"
-    collapse = ast.get(node, "collapse")
-    if collapse:
-        state = "" if collapse == "true" else " open"
-        return [
-            raw(f'<details class="callout {kind}"{name}{state}><summary>'),
-            head,
-            raw('</summary><div class="callout-body">'),
-            *body,
-            raw("</div></details>"),
-        ]
+    head = [] if ast.get(node, "icon") == "false" else [icon, ast.SPACE]
+    outer, inner, opened = "aside", 'div class="callout-title"', ""
+    if collapse := ast.get(node, "collapse"):
+        outer, inner = "details", "summary"
+        opened = "" if collapse == "true" else " open"
     return [
-        raw(f'<aside class="callout {kind}"{name}><div class="callout-title">'),
-        head,
-        raw('</div><div class="callout-body">'),
+        raw(f'<{outer} class="callout {kind}"{opened}><{inner}>'),
+        ast.plain([*head, *title["c"]]),
+        raw(f'</{inner.split()[0]}><div class="callout-body">'),
         *body,
-        raw("</div></aside>"),
+        raw(f"</div></{outer}>"),
     ]
-
-
-def _tabset(node: Node, counter: Any) -> list[Node]:
-    number = next(counter)
-    tabs = [_parts(tab) for tab in node["c"][1]]
-    blocks = [raw('<div class="tabset"><div class="tabs" role="tablist">')]
-    for i, (title, _) in enumerate(tabs):
-        chosen = "true" if i == 0 else "false"
-        blocks += [
-            raw(
-                f'<button role="tab" id="tab-{number}-{i}" aria-controls="panel-{number}-{i}" '
-                f'aria-selected="{chosen}" tabindex="{0 if i == 0 else -1}">'
-            ),
-            ast.plain(title),
-            raw("</button>"),
-        ]
-    blocks.append(raw("</div>"))
-    for i, (title, body) in enumerate(tabs):
-        hidden = "" if i == 0 else " data-hidden"
-        blocks += [
-            raw(
-                f'<section role="tabpanel" id="panel-{number}-{i}" '
-                f'aria-labelledby="tab-{number}-{i}" tabindex="0"{hidden}><p class="tab-title">'
-            ),
-            ast.plain(ast.copied(title)),
-            raw("</p>"),
-            *body,
-            raw("</section>"),
-        ]
-    return [*blocks, raw("</div>")]
-
-
-_BUILDERS = {"bb-float": _float, "bb-callout": _callout, "bb-tabset": _tabset}

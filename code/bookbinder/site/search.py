@@ -11,8 +11,7 @@ from typing import Any
 
 from bookbinder.model import Book, Chapter
 
-_HEADING = re.compile(r'<h[23]([^>]*)\bid="([^"]+)"([^>]*)>(.*?)</h[23]>', re.DOTALL)
-_KEYWORDS = re.compile(r'data-keywords="([^"]*)"')
+_HEADING = re.compile(r'<h[23][^>]*\bid="([^"]+)"[^>]*>(.*?)</h[23]>', re.DOTALL)
 _ANCHOR = re.compile(r'<a [^>]*class="anchor".*?</a>', re.DOTALL)
 _NOT_TEXT = re.compile(r"<(script|style|math)\b.*?</\1>|<[^>]+>", re.DOTALL)
 
@@ -22,14 +21,13 @@ def write_index(book: Book, bodies: Sequence[str], folder: Path) -> None:
     entries: list[dict[str, Any]] = []
     for chapter, body in zip(book.chapters, bodies, strict=True):
         weight = _weight(chapter, body)
-        for name, keywords, title, text in _sections(chapter, body):
+        for name, title, text in _sections(body):
             entries.append(
                 {
                     "id": len(entries),
                     "href": chapter.href + (f"#{name}" if name else ""),
                     "chapter": chapter.title_text,
                     "title": _plain(_ANCHOR.sub("", title)),
-                    "keywords": keywords,
                     "text": _plain(text),
                     "weight": weight,
                 }
@@ -38,14 +36,11 @@ def write_index(book: Book, bodies: Sequence[str], folder: Path) -> None:
     (folder / "search-index.js").write_text(f"window.bookIndex = {data};\n", "utf-8")
 
 
-def _sections(chapter: Chapter, body: str) -> Iterator[tuple[str, str, str, str]]:
-    """Id, keywords (other words under which it is looked for), title and text of each section."""
+def _sections(body: str) -> Iterator[tuple[str, str, str]]:
+    """Id, title and text of each section."""
     start, *rest = _HEADING.split(body)
-    yield "", chapter.keywords, "", start
-    for at in range(0, len(rest), 5):
-        before, name, after, title, text = rest[at : at + 5]
-        found = _KEYWORDS.search(before + after)
-        yield name, html.unescape(found[1]) if found else "", title, text
+    yield "", "", start
+    yield from zip(rest[::3], rest[1::3], rest[2::3], strict=True)
 
 
 def _plain(text: str) -> str:

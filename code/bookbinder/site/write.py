@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bookbinder import ast, fonts, pictures
+from bookbinder import ast, fonts
 from bookbinder.document import relative
 from bookbinder.model import Book, Chapter, Entry
 from bookbinder.site.render import body_html, inlines_html
@@ -69,7 +69,6 @@ def write_site(book: Book, out: Path) -> dict[str, Any]:
                 before=_neighbour(book, number - 1, chapter),
                 after=_neighbour(book, number + 1, chapter),
                 downloads=[f"{root}{book.project.output_file}.{k}" for k in ("pdf", "ipynb")],
-                extra=_extra(book),
                 is_home=chapter.kind == "index",
             ),
             "utf-8",
@@ -81,30 +80,8 @@ def write_site(book: Book, out: Path) -> dict[str, Any]:
 def _fonts(bodies: Sequence[str], out: Path) -> None:
     """Fonts for what not every system draws, cut down to the characters in use."""
     text = html.unescape(re.sub(r"<[^>]+>", "", "".join(bodies)))
-    faces = fonts.web_faces(text, out / "site_libs" / "fonts")
-    rules = [face.css(f"fonts/{face.file.name}") for face in faces]
+    rules = fonts.web_faces(text, out / "site_libs" / "fonts")
     (out / "site_libs" / "fonts.css").write_text("\n".join(rules) + "\n", "utf-8")
-
-
-def _extra(book: Book) -> dict[str, str]:
-    """The project's own style and script, without those that are ours anyway."""
-    html = book.project.html
-    found = {"css": "\n".join(_text_of(book, item) for item in _listed(html.get("css")))}
-    for key in ("include-in-header", "include-after-body"):
-        texts = [_text_of(book, item) for item in _listed(html.get(key))]
-        found[key.replace("-", "_")] = "\n".join(texts)
-    return found
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value] if value else []
-
-
-def _text_of(book: Book, item: Any) -> str:
-    if isinstance(item, dict) and "text" in item:
-        return str(item["text"])
-    file = book.project.root / (item["file"] if isinstance(item, dict) else item)
-    return "" if file.resolve().parent == ASSETS.resolve() else file.read_text("utf-8")
 
 
 def _pictures(text: str, book: Book, chapter: Chapter, out: Path) -> str:
@@ -118,20 +95,21 @@ def _pictures(text: str, book: Book, chapter: Chapter, out: Path) -> str:
     def replace(found: re.Match[str]) -> str:
         tag, url = found[0], html.unescape(found[1])
         source = book.assets / url
-        if not source.is_file():
-            return tag
         goal = out / url
         goal.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, goal)
-        added = ""
-        if size := pictures.size(source):
-            added = f' width="{size[0]}" height="{size[1]}"'
-            if " style=" not in tag:
-                added += f' style="--natural-width:{size[0]}px"'
+        width, height = _size(source.read_text("utf-8"))
+        added = f' width="{width}" height="{height}" style="--natural-width:{width}px"'
         place = f'src="{html.escape(root + url)}"'
         return tag.replace(f'src="{found[1]}"', place + added, 1)
 
     return re.sub(r'<img\b[^>]*?\bsrc="([^"]+)"[^>]*>', replace, text)
+
+
+def _size(svg: str) -> tuple[int, int]:
+    """Width and height in CSS pixels of a picture that Matplotlib has written in points."""
+    width, height = re.findall(r'\b(?:width|height)="([\d.]+)pt"', svg[:2000])[:2]
+    return round(float(width) * 4 / 3), round(float(height) * 4 / 3)
 
 
 def _plain(title: str) -> str:

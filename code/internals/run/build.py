@@ -143,8 +143,8 @@ def resolved(
     assets.mkdir(exist_ok=True)
     books, executed = resolve_book(ROOT, assets, env=env, event=_say, after=[_LEDGER])
     # The notebook, run again, must speak of the same model.
-    extra = {**books["ipynb"].extra, "environment": _notebook_environment(spec, tokenizers)}
-    books["ipynb"] = replace(books["ipynb"], extra=extra)
+    environment = _notebook_environment(spec, tokenizers)
+    books["ipynb"] = replace(books["ipynb"], environment=environment)
     return books, executed
 
 

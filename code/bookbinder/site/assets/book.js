@@ -1,4 +1,4 @@
-/* Theme, menu, tabs, copy buttons, contents marker and search; the page reads without any of it. */
+/* Theme, menu, copy buttons, contents marker and search; the page reads without any of it. */
 (function () {
   "use strict";
   const root = document.documentElement;
@@ -29,40 +29,13 @@
   if (current && current.offsetTop > sidebar.clientHeight)
     sidebar.scrollTop = current.offsetTop - 120;
 
-  all(".tabset").forEach((set) => {
-    const tabs = all("[role=tab]", set),
-      panels = all("[role=tabpanel]", set);
-    const choose = (i, focus = true) => {
-      tabs.forEach((tab, k) => {
-        tab.setAttribute("aria-selected", String(k === i));
-        tab.tabIndex = k === i ? 0 : -1;
-        panels[k].toggleAttribute("data-hidden", k !== i);
-      });
-      if (focus) tabs[i].focus();
-    };
-    panels.forEach((panel, i) => {
-      panel.reveal = () => choose(i, false);
-    });
-    tabs.forEach((tab, i) => {
-      tab.addEventListener("click", () => choose(i));
-      tab.addEventListener("keydown", (event) => {
-        const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-        if (step) choose((i + step + tabs.length) % tabs.length);
-        if (event.key === "Home") choose(0);
-        if (event.key === "End") choose(tabs.length - 1);
-      });
-    });
-  });
-
-  // A link into a closed tab or box opens it.
+  // A link into a closed box opens it.
   const reveal = () => {
     const goal = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (!goal) return;
-    const panel = goal.closest("[role=tabpanel]"),
-      box = goal.closest("details:not([open])");
-    if (panel) panel.reveal();
-    if (box) box.open = true;
-    if (panel || box) goal.scrollIntoView();
+    const box = goal && goal.closest("details:not([open])");
+    if (!box) return;
+    box.open = true;
+    goal.scrollIntoView();
   };
   window.addEventListener("hashchange", reveal);
   reveal();
@@ -119,10 +92,10 @@
   const prepare = () => {
     if (engine || !window.MiniSearch || !window.bookIndex) return;
     engine = new window.MiniSearch({
-      fields: ["title", "chapter", "keywords", "text"],
+      fields: ["title", "chapter", "text"],
       storeFields: ["href", "title", "chapter", "text"],
       searchOptions: {
-        boost: { title: 3, keywords: 3, chapter: 2 },
+        boost: { title: 3, chapter: 2 },
         prefix: true,
         fuzzy: 0.15,
         combineWith: "AND",
