@@ -19,7 +19,7 @@ from internals.errors import NotApplicable
 from internals.figures import architecture as figures
 from internals.figures import data_flow, style
 from internals.findings import evaluate, findings_of, sections
-from internals.measure.architecture import bottleneck, components, normalisation, twins
+from internals.measure.architecture import bottleneck, components, normalisation
 from internals.models import families, open_model
 from internals.paths import ROOT
 from odd_models import ODD
@@ -47,10 +47,10 @@ def test_every_family_is_counted_and_drawn(handle):
     assert (modules["parameters"] * modules["times"]).sum() == sum(numel.values())
     assert ledger["parameters"].sum() == sum(numel.values())
     assert (modules["does"] != "").all()
-    check = components.block_check(handle)
-    written = check.terms["numbers"].str.replace("·", "*").map(eval)  # our own text
-    assert (written == check.terms["parameters"]).all()
-    assert check.counted == (check.predicted,) * 2
+    terms = components.block_terms(handle)
+    written = terms["numbers"].str.replace("·", "*").map(eval)  # our own text
+    assert (written == terms["parameters"]).all()
+    assert components.block_sizes(handle) == (terms["parameters"].sum(),) * 2
     flow = components.data_flow(handle)
     assert flow.shapes["logits"] == f"batch × seq × {flow.facts.vocab_size_embedding:,}"
     assert flow.shapes["pattern"] == "batch × 4 heads × seq × seq"
@@ -161,7 +161,7 @@ def test_the_network_is_whole_again_after_the_exchange():
 @pytest.mark.parametrize("family", ["gpt2", "opt-post", "gemma2", "phi"])
 def test_a_norm_of_one_token_leaks_nothing_and_batch_statistics_leak(family, tiny_folder):
     table = normalisation.leak.uncached(open_model(str(tiny_folder(family))), documents=6)
-    own, batch = (table[table["kind"] == kind] for kind in ("own", "batch"))
+    own, batch = (table[table["norm"] == norm] for norm in normalisation.NORMS.values())
     assert own["largest_change"].max() == 0
     assert (batch["kl_bits"] > 0).all()
     assert list(normalisation.leak_means(table)["exchanged"]) == [
@@ -184,7 +184,7 @@ def test_sizes_are_those_of_the_hidden_states(tiny_folder):
 
 
 def test_twins_are_read_pair_by_pair():
-    pairs = twins.norm_pairs()
+    pairs = normalisation.twins()
     curves = pd.read_csv(ROOT / "data/twins/norms.csv")
     last = curves[
         (curves["step"] == 500) & (curves["seed"] == 1) & (curves["mode"] == "evaluation")
@@ -194,6 +194,7 @@ def test_twins_are_read_pair_by_pair():
     assert len(pairs) == 4
     assert (row["layer_norm"], row["rms_norm"]) == (at["LayerNorm"], at["RMSNorm"])
     assert row["batch_norm_running"] == at["batch normalisation"]
+    assert (pairs["batch_norm_running"] < pairs["layer_norm"]).all(), "as the chapter says"
 
 
 # --- planted worlds ---------------------------------------------------------------------------
@@ -216,13 +217,11 @@ def cut_table(extra):
 
 def leak_table(own=0.0, changed=0.0):
     rows = [
-        (kind, what, d, own, changed * (0.8 + d / 50))
-        for kind, what in (("own", "mate and later"), ("batch", "mate"), ("batch", "later"))
+        (what, own, changed * (0.8 + d / 50))
+        for what in (normalisation.BOTH, normalisation.MATE, normalisation.LATER)
         for d in range(16)
     ]
-    return pd.DataFrame(
-        rows, columns=["kind", "changed", "document", "largest_change", "top_changed"]
-    )
+    return pd.DataFrame(rows, columns=["exchanged", "largest_change", "other_first_choice"])
 
 
 def size_table(giant=1000.0, giant_at=6, burst_at=3):
@@ -241,8 +240,7 @@ def size_table(giant=1000.0, giant_at=6, burst_at=3):
 
 TERMS = pd.DataFrame({"parameters": [10, 20]})
 WORLDS = {
-    "ledger-formula": (components, "block_check", lambda good:
-        components.BlockCheck(TERMS, (30, 30 if good else 31))),
+    "ledger-formula": (components, "block_sizes", lambda good: (30, 30 if good else 31)),
     "ledger-mlp": (components, "ledger", lambda good: ledger_table(300 if good else 50)),
     "bottleneck-ratio": (None, "", lambda good: (320 if good else 8, 32)),
     "bottleneck-half": (bottleneck, "truncation", lambda good: cut_table(2 if good else -0.06)),
@@ -283,6 +281,7 @@ def test_each_finding_comes_out_both_ways(monkeypatch, id, good):
         for place in (module, *MODULES):
             if hasattr(place, name):
                 monkeypatch.setattr(place, name, lambda *_: world(good))
+    monkeypatch.setattr(components, "block_terms", lambda *_: TERMS)
     found = dataclasses.replace(FINDINGS[id], estimate=FINDINGS[id].estimate.uncached)
     (result,) = evaluate([found], model).values()
     assert result.verdict == ("supported" if good else "not supported")
@@ -300,10 +299,8 @@ def test_values_that_are_only_reported_are_those_of_the_tables(monkeypatch):
     monkeypatch.setattr(components, "ledger", lambda *_: ledger_table(400))
     monkeypatch.setattr(normalisation, "sizes", lambda *_: size_table())
     uncached = {id: f.estimate.uncached(Planted()).value for id, f in FINDINGS.items()
-                if id in ("ledger-embedding", "norms-largest", "norms-twins-better")}  # fmt: skip
-    assert uncached == {
-        "ledger-embedding": 0.5, "norms-largest": 1003.5, "norms-twins-better": 1.0,
-    }  # fmt: skip
+                if id in ("ledger-embedding", "norms-largest")}  # fmt: skip
+    assert uncached == {"ledger-embedding": 0.5, "norms-largest": 1003.5}
 
 
 # --- the chapter, and odd models --------------------------------------------------------------
@@ -337,7 +334,7 @@ def test_measurements_of_an_odd_model_are_finite_or_do_not_apply(name, odd_folde
     model = open_model(str(odd_folder(name)))
     for measurement, arguments in (
         (components.modules, {}), (components.ledger, {}), (components.data_flow, {}),
-        (components.block_check, {}), (bottleneck.truncation, {"documents": 4}),
+        (components.block_terms, {}), (bottleneck.truncation, {"documents": 4}),
         (normalisation.leak, {"documents": 3}), (normalisation.sizes, {"documents": 3}),
     ):  # fmt: skip
         try:
@@ -367,9 +364,10 @@ def test_figures_are_drawn_from_tables_alone(tiny_folder):
 
 
 def test_the_picture_of_shared_means_says_who_shares():
-    table = figures._roles(4, 5, (1, 2)).set_index(["norm", "sequence", "position", "feature"])
-    role = table["role"].sort_index()
-    batch = [role["batch norm", s, p, 2] for s in figures.SEQUENCES for p in range(4)]
-    assert batch == [1, 1, 2, 2, 3, 3, 3, 3]
-    assert set(role["layer norm", figures.SEQUENCES[0], 1]) == {1}
-    assert (role > 0).sum() == 5 + 8
+    figure = figures.shared_means(positions=4, features=5)
+    words = [[text.get_text() for text in ax.texts] for ax in figure.axes]
+    assert words[0] == [""] * 5 + ["shared", "shared", "x", "shared", "shared"] + [""] * 10
+    assert words[1] == [""] * 20, "a layer norm asks no other sequence"
+    assert words[2][2::5] == ["shared", "x", "later", "later"]
+    assert words[3][2::5] == ["other"] * 4
+    assert sum(map(bool, words[2] + words[3])) == 8

@@ -150,7 +150,8 @@ def test_the_planted_heads_are_found_and_no_others(planted):
     strong = table[table["strong"]]
     found = set(zip(strong["kind"], strong["layer"], strong["head"], strict=True))
     assert found == {("previous token", 0, 0), ("induction", 1, 0)}
-    assert heads.best(planted, "induction") == (1, 0)
+    (best,) = heads.ranked(planted).query("kind == 'induction'").head(1).itertuples()
+    assert (best.layer, best.head) == (1, 0)
     silent = heads.scores(planted).query("head == 1")
     assert silent["score"].to_numpy() == pytest.approx(silent["uniform"].to_numpy(), abs=1e-3)
 
@@ -454,7 +455,7 @@ def test_every_cell_runs_on_every_kind_of_model(name, odd_folder, tiny_folder, m
     text = printed.getvalue()
     assert "rows sum to 1.00" in text
     assert "on later tokens: 0.000000" in text
-    assert "largest difference in a logit: 0.0000" in text
+    assert "largest change of a logit: 0.0000" in text
     assert report.subject.loaded().model.config._attn_implementation != "by_hand"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -12,8 +10,6 @@ from matplotlib.figure import Figure
 
 from internals.figures import style
 from internals.stats import bootstrap_ci
-
-SEQUENCES = ("first sequence", "second sequence")
 
 
 def embedding_shares(table: pd.DataFrame) -> Figure:
@@ -66,34 +62,25 @@ def shared_means(positions: int = 4, features: int = 5) -> Figure:
 
     Two sequences of a batch, a row for each norm; ``x`` is the number that is normalised.
     """
-    at = (1, 2)  # position and feature of x
-    table = _roles(positions, features, at)
-    grid = sns.FacetGrid(table, row="norm", col="sequence")
-    colours = ListedColormap([style.ink().panel, style.SKY, style.ORANGE, style.PURPLE])
-    look = {"vmin": 0, "vmax": 3, "cmap": colours, "cbar": False, "linewidths": 1.5}
     words = np.array(["", "shared", "later", "other"])
-    for place, part in table.groupby(["norm", "sequence"], sort=False):
-        roles = part.pivot(index="position", columns="feature", values="role")
-        text = words[roles.to_numpy()]
-        if SEQUENCES[0] in place:
-            text[at] = "x"
-        notes = {"annot": text, "fmt": "", "annot_kws": {"size": 8, "color": "black"}}
-        sns.heatmap(roles, ax=grid.axes_dict[place], linecolor=style.ink().paper, **look, **notes)
-    grid.set_titles("{row_name}, {col_name}")
-    grid.set(xticks=[], yticks=[])
-    grid.set_axis_labels("features →", "tokens ↓")
-    return style.finish(grid, height_in=1.8)
-
-
-def _roles(positions: int, features: int, at: tuple[int, int]) -> pd.DataFrame:
-    """``role``: 0 untouched, 1 shares the mean, 2 so does a later token, 3 another sequence."""
-    places = product(("layer norm", "batch norm"), SEQUENCES, range(positions), range(features))
-    table = pd.DataFrame(places, columns=["norm", "sequence", "position", "feature"])
-    first, after = table["sequence"] == SEQUENCES[0], table["position"] > at[0]
-    token = (table["norm"] == "layer norm") & first & (table["position"] == at[0])
-    column = (table["norm"] == "batch norm") & (table["feature"] == at[1])
-    roles = np.select([token, column & ~first, column & after, column], [1, 3, 2, 1])
-    return table.assign(role=roles)
+    roles = np.zeros((2, 2, positions, features), dtype=int)  # norm, sequence, token, feature
+    roles[0, 0, 1] = roles[1, 0, :, 2] = 1
+    roles[1, 0, 2:, 2] = 2  # a later token shares the mean
+    roles[1, 1, :, 2] = 3  # and so does another sequence
+    figure, axes = style.figure(2, 2, height_in=1.8)
+    colours = ListedColormap([style.ink().panel, style.SKY, style.ORANGE, style.PURPLE])
+    look = {"vmin": 0, "vmax": 3, "cmap": colours, "cbar": False, "linewidths": 1.5, "fmt": ""}
+    look |= {"linecolor": style.ink().paper, "annot_kws": {"size": 8, "color": "black"}}
+    for (norm, sequence), ax in np.ndenumerate(axes):
+        text = words[roles[norm, sequence]]
+        if sequence == 0:
+            text[1, 2] = "x"
+        sns.heatmap(roles[norm, sequence], ax=ax, annot=text, **look)
+        name = f"{('layer', 'batch')[norm]} norm, {('first', 'second')[sequence]} sequence"
+        ax.set(title=name, xticks=[], yticks=[])
+    figure.supxlabel("features →", size=9)
+    figure.supylabel("tokens ↓", size=9)
+    return figure
 
 
 def value_sizes(table: pd.DataFrame) -> Figure:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -15,46 +14,42 @@ from internals.figures import style
 BLANK = 0.1  # smaller values are left blank
 
 
-def patterns(heads: dict[str, Any], tokens: Sequence[str]) -> Figure:
-    """Weights of some heads on one sentence; ``heads``: name and ``(query, key)`` weights."""
-    places = range(len(tokens))
-    index = pd.MultiIndex.from_product([heads, places, places], names=["head", "token", "looks at"])
-    table = pd.DataFrame({"value": np.stack(list(heads.values())).ravel()}, index).reset_index()
-    grid = _heat(table, "head", "token", "looks at")
+def patterns(weights: Any, ranked: pd.DataFrame, tokens: Sequence[str]) -> Figure:
+    """The best head of three kinds on one sentence.
+
+    ``weights``: ``(layer, text, head, query, key)``; ``ranked``: of `measure.attention.heads`.
+    """
+    best = ranked.groupby("kind").first().loc[["previous token", "induction", "first token"]]
     names = [style.plain(token.replace("\n", "↵")) for token in tokens]
-    grid.set(xticks=np.array(places) + 0.5, yticks=np.array(places) + 0.5)
-    grid.set_yticklabels(names, rotation=0, size=8)
-    grid.set_xticklabels(names, rotation=90, size=8)
-    return _with_bar(grid, "attention weight", height_in=2.3)
+    panels = {
+        f"{h.Index}: {h.layer}.{h.head}": pd.DataFrame(
+            weights[h.layer, 0, h.head].tolist(), names, pd.Index(names, name="looks at")
+        )
+        for h in best.itertuples()
+    }
+    return _heat(panels, "attention weight", height_in=2.3, xticklabels=True, yticklabels=True)
 
 
 def head_maps(scores: pd.DataFrame) -> Figure:
     """Scores of all heads, a panel a kind; ``scores``: of `measure.attention.heads`."""
-    keys = ["kind", "layer", "head"]
-    means = scores.groupby(keys, sort=False)["score"].mean().rename("value").reset_index()
-    means["kind"] = means["kind"].str.removesuffix(" token")
-    return _with_bar(_heat(means, *keys), "score", height_in=2.5)
+    means = scores.groupby(["kind", "layer", "head"], sort=False)["score"].mean().unstack()
+    kinds = {kind.removesuffix(" token"): means.loc[kind] for kind in means.index.unique("kind")}
+    return _heat(kinds, "score", height_in=2.5)
 
 
-def _heat(table: pd.DataFrame, panel: str, down: str, across: str) -> Any:
-    """A heat map of ``value`` for each panel; cells below `BLANK` are left out."""
-    import matplotlib.pyplot as plt
-
+def _heat(panels: dict[str, pd.DataFrame], label: str, height_in: float, **options: Any) -> Figure:
+    """A heat map for each panel on one scale; cells below `BLANK` are left out."""
     shades = [style.ink().panel, style.BLUE, style.ink().text]
-    options = {"vmin": 0, "vmax": 1, "cbar": False, "cmap": sns.blend_palette(shades, as_cmap=True)}
-
-    def draw(data: pd.DataFrame, **_: Any) -> None:
-        cells = data.pivot(index=down, columns=across, values="value")
-        sns.heatmap(cells, ax=plt.gca(), mask=cells < BLANK, **options).grid(visible=False)
-        sns.despine(ax=plt.gca(), top=False, right=False)
-
-    grid = sns.FacetGrid(table, col=panel).map_dataframe(draw).tick_params(left=False, bottom=False)
-    return grid.set_axis_labels(across, down).set_titles("{col_name}", size=9, weight="normal")
-
-
-def _with_bar(grid: Any, label: str, height_in: float) -> Figure:
-    figure = style.finish(grid, height_in=height_in)
-    bar = figure.colorbar(grid.axes.flat[0].collections[0], ax=grid.axes, shrink=0.7, pad=0.02)
+    options |= {"vmin": 0, "vmax": 1, "cmap": sns.blend_palette(shades, as_cmap=True)}
+    figure, axes = style.figure(1, len(panels), height_in=height_in, sharey=True)
+    for ax, (title, cells) in zip(axes, panels.items(), strict=True):
+        sns.heatmap(cells, ax=ax, mask=cells < BLANK, cbar=False, **options).grid(visible=False)
+        sns.despine(ax=ax, top=False, right=False)
+        ax.set_title(title, size=9, weight="normal")
+        ax.tick_params(left=False, bottom=False, labelsize=8)
+        ax.tick_params("y", labelrotation=0)
+        ax.label_outer()
+    bar = figure.colorbar(axes[0].collections[0], ax=axes, shrink=0.7, pad=0.02)
     bar.set_label(label, size=9)
     return figure
 
@@ -98,14 +93,15 @@ def sinks(readings: pd.DataFrame) -> Figure:
     return figure
 
 
-def reasons(effects: pd.DataFrame) -> Figure:
-    """Bars for the tokens of a sentence, a panel for each column after ``token``."""
-    shares = effects.drop(columns="token") / effects.drop(columns="token").sum()
-    long = shares.rename_axis("place").melt(ignore_index=False, value_name="share").reset_index()
+def reasons(tokens: Sequence[str], looks: Any, change: Any) -> Figure:
+    """What each token but first and last gets and changes, ``(token,)``, as shares."""
+    table = pd.DataFrame({"attention": looks.tolist(), "effect of hiding": change.tolist()})[1:-1]
+    long = (table / table.sum()).rename_axis("place").melt(ignore_index=False, value_name="share")
     bars = {"x": "share", "y": "place", "col": "variable", "kind": "bar", "orient": "h"}
-    grid = sns.catplot(long, height=2, errorbar=None, **bars).set_titles("{col_name}")
-    grid.set_yticklabels([style.plain(t) for t in effects["token"]], size=8).set_ylabels("")
-    return style.finish(grid, height_in=0.13 * len(effects) + 0.5)
+    grid = sns.catplot(long.reset_index(), height=2, errorbar=None, **bars)
+    grid.set_titles("{col_name}").set_ylabels("")
+    grid.set_yticklabels([style.plain(token) for token in tokens[1:-1]], size=8)
+    return style.finish(grid, height_in=0.13 * len(table) + 0.5)
 
 
 def emergence(logs: pd.DataFrame) -> Figure:

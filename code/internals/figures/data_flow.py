@@ -18,7 +18,8 @@ SPINE_X = 1.35
 WIDTH = 10.0
 _LINE, _PAD, _GAP, _STEP = 0.27, 0.14, 0.18, 0.38
 """Height of a line, room in a box around its lines, between boxes, and for a shape on the spine."""
-_BOX_X, _BOX_WIDTH = 3.9, 5.6
+_BOX_X, _BOX_WIDTH, _IN_X, _BUS_X, _OUT_X = 3.9, 5.6, 4.4, 3.45, 9.72
+"""Boxes beside the spine: left edge, width, where they are entered, lines around parallel ones."""
 _Box = tuple[list[str], str]
 """Lines of a box and the colour of its frame."""
 
@@ -43,15 +44,24 @@ class _Pen:
         self.ax.add_patch(FancyBboxPatch((x, y), width, height, boxstyle=shape, **look))
 
     def box(self, x: float, y: float, width: float, box: _Box) -> float:
-        """A box around ``y`` whose first line is bold; returns its lower edge."""
+        """A box below ``y`` whose first line is bold; returns its lower edge."""
         lines, colour = box
-        height = _height(lines)
-        self.frame(x, y - height / 2, width, height, fc=style.ink().panel, ec=colour, lw=1.2)
-        top = y + height / 2 - (_PAD + _LINE) / 2
+        low = y - _LINE * len(lines) - _PAD
+        self.frame(x, low, width, y - low, fc=style.ink().panel, ec=colour, lw=1.2)
         for number, line in enumerate(lines):
             weight = "normal" if number else "bold"
-            self.text(x + 0.14, top - _LINE * number, line, weight=weight)
-        return y - height / 2
+            at = y - (_PAD + _LINE) / 2 - _LINE * number
+            self.text(x + 0.14, at, line, weight=weight)
+        return low
+
+    def column(self, y: float, boxes: list[_Box]) -> float:
+        """Boxes below one another, joined by arrows; returns the lower edge of the last one."""
+        for number, box in enumerate(boxes):
+            if number:
+                self.arrow((_IN_X, y), (_IN_X, y - _GAP))
+                y -= _GAP
+            y = self.box(_BOX_X, y, _BOX_WIDTH, box)
+        return y
 
     def arrow(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         look = {"arrowstyle": "-|>", "color": style.ink().muted, "lw": 1, "shrinkA": 0}
@@ -68,15 +78,24 @@ class _Pen:
 
     def station(self, title: str, colour: str, note: str = "", left: float = 0.9) -> None:
         """A box on the stream itself, ``left`` of it to the left; what it holds to its right."""
-        middle, width = self.y - _height([title]) / 2, 0.6 + 0.165 * len(title)
-        self.y = self.box(SPINE_X - left, middle, width, ([title], colour))
-        self.note(SPINE_X - left + 0.15 + width, middle, note)
+        width, y = 0.6 + 0.165 * len(title), self.y
+        self.y = self.box(SPINE_X - left, y, width, ([title], colour))
+        self.note(SPINE_X - left + 0.15 + width, (y + self.y) / 2, note)
 
     def plus(self) -> None:
         ink = style.ink()
         self.ax.add_patch(Circle((SPINE_X, self.y - 0.16), 0.16, fc=ink.paper, ec=ink.text, lw=1))
         self.text(SPINE_X, self.y - 0.17, "+", ha="center", fontsize=9)
         self.y -= 0.32
+
+    def join(self, start: tuple[float, float], y: float, label: str) -> None:
+        """Carry the stream down to ``y`` and add what comes from ``start``."""
+        self.line((SPINE_X, self.y), (SPINE_X, y + 0.16))
+        self.line(start, (start[0], y))
+        self.arrow((start[0], y), (SPINE_X + 0.18, y))
+        self.note(SPINE_X + 0.3, y + 0.17, label)
+        self.y = y + 0.16
+        self.plus()
 
 
 def data_flow(flow: DataFlow) -> Figure:
@@ -85,14 +104,20 @@ def data_flow(flow: DataFlow) -> Figure:
     pen, facts = _Pen(ax), flow.facts
     pen.text(SPINE_X, 0.14, "token ids", ha="center", weight="bold")
     pen.down(flow.shapes["ids"])
-    _embedding(pen, flow)
+    matrix = f"{facts.vocab_size_embedding:,} × {facts.d_embedding:,}"
+    scaled = " times √d" if facts.scaled_embedding else ""
+    pen.station("token embedding", style.BLUE, matrix + scaled)
+    if "position" in flow.shapes:
+        pen.down(flow.shapes["embedding"])
+        pen.plus()
+        y = pen.y + 0.16
+        lines = ["position embedding", f"{facts.context_length:,} × {facts.d_embedding:,}"]
+        pen.box(6.4, y + _LINE + _PAD / 2, 3.3, (lines, style.BLUE))
+        pen.arrow((6.4, y), (SPINE_X + 0.18, y))
+        pen.note(4.1, y + 0.17, flow.shapes["position"])
     pen.down(flow.shapes["stream"], 0.42)
     top = pen.y + 0.06
-    if facts.norm_placement == "parallel":
-        _parallel(pen, flow)
-    else:
-        for boxes in _branches(flow):
-            _branch(pen, boxes, flow)
+    (_parallel if facts.norm_placement == "parallel" else _branches)(pen, flow)
     bottom = pen.y - 0.1
     dashed = {"fc": "none", "ec": style.ink().muted, "ls": (0, (4, 3)), "lw": 1}
     pen.frame(0.75, bottom, 9.1, top - bottom, **dashed)
@@ -108,32 +133,14 @@ def data_flow(flow: DataFlow) -> Figure:
     pen.down(flow.shapes["logits"])
     cap = f", capped at ±{facts.logit_softcap:g}" if facts.logit_softcap else ""
     pen.text(SPINE_X, pen.y - 0.16, f"logits{cap}", ha="center", weight="bold")
-    height = 0.62 - pen.y
-    figure.set_size_inches(style.WIDTH_IN, style.WIDTH_IN * height / WIDTH)
-    ax.set_xlim(0, WIDTH)
-    ax.set_ylim(pen.y - 0.34, 0.28)
-    ax.set_aspect("equal")
+    figure.set_size_inches(style.WIDTH_IN, style.WIDTH_IN * (0.62 - pen.y) / WIDTH)
+    ax.set(xlim=(0, WIDTH), ylim=(pen.y - 0.34, 0.28), aspect="equal")
     ax.axis("off")
     return figure
 
 
-def _embedding(pen: _Pen, flow: DataFlow) -> None:
-    facts = flow.facts
-    scaled = " times √d" if facts.scaled_embedding else ""
-    matrix = f"{facts.vocab_size_embedding:,} × {facts.d_embedding:,}{scaled}"
-    pen.station("token embedding", style.BLUE, matrix)
-    if "position" not in flow.shapes:
-        return
-    pen.down(flow.shapes["embedding"])
-    pen.plus()
-    y = pen.y + 0.16
-    lines = ["position embedding", f"{facts.context_length:,} × {facts.d_embedding:,}"]
-    pen.box(6.4, y, 3.3, (lines, style.BLUE))
-    pen.arrow((6.4, y), (SPINE_X + 0.18, y))
-    pen.note(4.1, y + 0.17, flow.shapes["position"])
-
-
-def _attention(flow: DataFlow) -> _Box:
+def _boxes(flow: DataFlow) -> tuple[_Box, _Box, _Box]:
+    """Norm, attention and MLP."""
     facts, shapes = flow.facts, flow.shapes
     heads = f"{facts.n_heads} heads"
     if facts.grouped_query:
@@ -142,85 +149,50 @@ def _attention(flow: DataFlow) -> _Box:
     norms = ["queries and keys are normalised"] if flow.norms_on_heads else []
     edges = [f"queries: {shapes['query']}", f"keys, values: {shapes['key']}"]
     lines = [f"attention{place}", heads, *norms, *edges, f"pattern: {shapes['pattern']}"]
-    return lines, style.VERMILION
+    kind = "gated MLP" if facts.mlp_kind == "gated" else "MLP"
+    mlp = [f"{kind} ({facts.activation})", f"inner: {shapes['inner']}"]
+    return ([facts.norm_kind], style.GREEN), (lines, style.VERMILION), (mlp, style.PURPLE)
 
 
-def _mlp(flow: DataFlow) -> _Box:
-    kind = "gated MLP" if flow.facts.mlp_kind == "gated" else "MLP"
-    return [f"{kind} ({flow.facts.activation})", f"inner: {flow.shapes['inner']}"], style.PURPLE
-
-
-def _branches(flow: DataFlow) -> list[list[_Box]]:
-    """Branches of a block; each is a column of boxes beside the stream."""
-    norm, placement = ([flow.facts.norm_kind], style.GREEN), flow.facts.norm_placement
-    before = [] if placement == "post" else [norm]
-    after = [norm] if placement == "pre+post" else []
-    return [[*before, _attention(flow), *after], [*before, _mlp(flow), *after]]
-
-
-def _height(lines: list[str]) -> float:
-    return _LINE * len(lines) + _PAD
-
-
-def _column(pen: _Pen, y: float, boxes: list[_Box]) -> float:
-    """Boxes below one another, joined by arrows; returns the lower edge of the last one."""
-    for number, box in enumerate(boxes):
-        if number:
-            pen.arrow((_BOX_X + 0.5, y), (_BOX_X + 0.5, y - _GAP))
-            y -= _GAP
-        y = pen.box(_BOX_X, y - _height(box[0]) / 2, _BOX_WIDTH, box)
-    return y
-
-
-def _branch(pen: _Pen, boxes: list[_Box], flow: DataFlow) -> None:
-    """Leave the stream, pass the boxes, and add what comes out to the stream."""
-    leave = pen.y - 0.08
-    pen.line((SPINE_X, leave), (_BOX_X + 0.5, leave))
-    pen.arrow((_BOX_X + 0.5, leave), (_BOX_X + 0.5, leave - _GAP))
-    y = _column(pen, leave - _GAP, boxes)
-    _join(pen, (_BOX_X + 0.5, y), y - 0.26, flow)
-    if flow.facts.norm_placement == "post":
-        pen.down(distance=0.3)
-        pen.station(flow.facts.norm_kind, style.GREEN, left=0.4)
-        pen.down(distance=0.2)
-
-
-def _join(pen: _Pen, start: tuple[float, float], y: float, flow: DataFlow) -> None:
-    """Carry the stream down to ``y`` and add what comes from ``start``."""
-    pen.line((SPINE_X, pen.y), (SPINE_X, y + 0.16))
-    pen.line(start, (start[0], y))
-    pen.arrow((start[0], y), (SPINE_X + 0.18, y))
-    pen.note(SPINE_X + 0.3, y + 0.17, flow.shapes["attention"])
-    pen.y = y + 0.16
-    pen.plus()
+def _branches(pen: _Pen, flow: DataFlow) -> None:
+    """Attention, then MLP: leave the stream, pass the boxes, add what comes out to the stream."""
+    placement = flow.facts.norm_placement
+    norm, *parts = _boxes(flow)
+    before, after = [norm] * (placement != "post"), [norm] * (placement == "pre+post")
+    for part in parts:
+        leave = pen.y - 0.08
+        pen.line((SPINE_X, leave), (_IN_X, leave))
+        pen.arrow((_IN_X, leave), (_IN_X, leave - _GAP))
+        y = pen.column(leave - _GAP, [*before, part, *after])
+        pen.join((_IN_X, y), y - 0.26, flow.shapes["stream"])
+        if placement == "post":
+            pen.down(distance=0.3)
+            pen.station(flow.facts.norm_kind, style.GREEN, left=0.4)
+            pen.down(distance=0.2)
 
 
 def _parallel(pen: _Pen, flow: DataFlow) -> None:
     """Attention and MLP read the same stream; both results are added at once."""
-    facts, norm = flow.facts, ([flow.facts.norm_kind], style.GREEN)
-    columns: list[list[_Box]] = [[_attention(flow)], [_mlp(flow)]]
+    norm, *parts = _boxes(flow)
     leave = pen.y - 0.12
-    bus, right = 3.45, 9.72
-    if (facts.n_norms - facts.has_final_norm) // facts.n_layers > 1:
-        columns = [[norm, *boxes] for boxes in columns]
-        pen.line((SPINE_X, leave), (bus, leave))
+    each = (flow.facts.n_norms - flow.facts.has_final_norm) // flow.facts.n_layers > 1
+    if each:
+        pen.line((SPINE_X, leave), (_BUS_X, leave))
         y = leave - 0.2
-    else:
-        pen.line((SPINE_X, leave), (_BOX_X + 0.5, leave))
-        pen.arrow((_BOX_X + 0.5, leave), (_BOX_X + 0.5, leave - _GAP))
-        y = _column(pen, leave - _GAP, [norm])
-        leave = y + _height(norm[0]) / 2
-        pen.line((bus, leave), (_BOX_X, leave))
+    else:  # one norm serves both
+        pen.line((SPINE_X, leave), (_IN_X, leave))
+        pen.arrow((_IN_X, leave), (_IN_X, leave - _GAP))
+        y = pen.column(leave - _GAP, [norm])
+        leave = y + (_LINE + _PAD) / 2
+        pen.line((_BUS_X, leave), (_BOX_X, leave))
         y -= 0.25
-    entry = y
-    first_exit = 0.0
-    for boxes in columns:
-        entry = y - _height(boxes[0][0]) / 2
-        pen.arrow((bus, entry), (_BOX_X, entry))
-        y = _column(pen, y, boxes)
-        out = y + _height(boxes[-1][0]) / 2
-        pen.line((_BOX_X + _BOX_WIDTH, out), (right, out))
-        first_exit = first_exit or out
+    exits = []
+    for part in parts:
+        entry = y - (_LINE + _PAD) / 2
+        pen.line((_BUS_X, leave), (_BUS_X, entry))
+        pen.arrow((_BUS_X, entry), (_BOX_X, entry))
+        y = pen.column(y, [*[norm] * each, part])
+        exits.append(y + (_LINE + _PAD) / 2)
+        pen.line((_BOX_X + _BOX_WIDTH, exits[-1]), (_OUT_X, exits[-1]))
         y -= 0.25
-    pen.line((bus, leave), (bus, entry))
-    _join(pen, (right, first_exit), y - 0.2, flow)
+    pen.join((_OUT_X, exits[0]), y - 0.2, flow.shapes["stream"])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
-from typing import Any
+from itertools import cycle
 
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from internals.figures import style
 
@@ -23,79 +23,36 @@ def chips(tokens: pd.DataFrame) -> Figure:
     Chips of one colour without a gap belong to one pre-token, so that merges may join them; a frame
     marks bytes that are no whole character. ``tokens``: see `breakdown.sample_tokens`.
     """
-    lines = [
-        line
-        for title, part in tokens.groupby("title", sort=False)
-        for line in _chip_lines(part, str(title))
-    ]
-    figure, ax = style.figure(height_in=sum(line.height for line in lines) * 0.25 + 0.1)
+    figure, ax = style.figure()
     y = 0.0
-    for line in lines:
-        y -= line.height
-        if line.title:
-            ax.text(0, y + 0.35, line.title, fontsize=9, weight="bold", va="center")
-        for chip in line.chips:
-            _draw_chip(ax, chip, y)
-    ax.set_xlim(0, CHIPS_WIDE)
-    ax.set_ylim(y, 0)
+    for title, part in tokens.groupby("title", sort=False):
+        ax.text(0, y - 0.65, title, fontsize=9, weight="bold", va="center")
+        y, x, colours = y - 2.4, 0.0, cycle((style.CYCLE[0], style.CYCLE[2]))
+        for token in part.itertuples():
+            text = style.plain(token.shown)
+            width = max(_columns(text), 0.85 * len(str(token.id))) + 0.9
+            if token.starts_pretoken:
+                colour, x = next(colours), x + 0.7 * (x > 0)
+            if x + width > CHIPS_WIDE:
+                x, y = 0.0, y - 1.4
+            box = (x, y + 0.1), width, 1.2
+            ax.add_patch(Rectangle(*box, fc=colour, alpha=0.16, lw=0))
+            if not token.whole:
+                ax.add_patch(Rectangle(*box, fc="none", ec=style.CYCLE[1], lw=1.2))
+            options = {"ha": "center", "va": "center"}
+            ax.text(x + width / 2, y + 0.92, text, size=7.5, family=MONOSPACED, **options)
+            muted = {"size": 6.5, "color": style.ink().muted}
+            ax.text(x + width / 2, y + 0.4, f"{token.id}", **muted, **options)
+            x += width + 0.12
+    ax.set(xlim=(0, CHIPS_WIDE), ylim=(y, 0))
     ax.set_axis_off()
+    figure.set_size_inches(style.WIDTH_IN, 0.1 - y * 0.25)
     return figure
-
-
-@dataclass(frozen=True)
-class _Chip:
-    x: float
-    width: float
-    text: str
-    id: str
-    odd: bool
-    """Of an odd pre-token: neighbours differ in colour."""
-    whole: bool
-
-
-@dataclass(frozen=True)
-class _Line:
-    title: str
-    chips: tuple[_Chip, ...] = ()
-
-    @property
-    def height(self) -> float:
-        return 1.0 if self.title else 1.4
-
-
-def _chip_lines(part: pd.DataFrame, title: str) -> list[_Line]:
-    """A title line, then lines of chips; a line is broken between tokens."""
-    lines, x, pretoken = [_Line(title)], 0.0, 0
-    row: list[_Chip] = []
-    for token in part.itertuples():
-        text = style.plain(str(token.shown))
-        width = max(_columns(text), 0.85 * len(str(token.id))) + 0.9
-        pretoken += bool(token.starts_pretoken)
-        x += 0.7 if token.starts_pretoken and row else 0.0
-        if x + width > CHIPS_WIDE and row:
-            lines.append(_Line("", tuple(row)))
-            row, x = [], 0.0
-        row.append(_Chip(x, width, text, str(token.id), bool(pretoken % 2), bool(token.whole)))
-        x += width + 0.12
-    return [*lines, _Line("", tuple(row))]
 
 
 def _columns(text: str) -> float:
     """Width in monospaced characters; East Asian characters are two wide."""
     return sum(1.9 if unicodedata.east_asian_width(c) in "WF" else 1.0 for c in text)
-
-
-def _draw_chip(ax: Any, chip: _Chip, y: float) -> None:
-    from matplotlib.patches import Rectangle
-
-    face = style.CYCLE[0] if chip.odd else style.CYCLE[2]
-    edge, width = ("none", 0.0) if chip.whole else (style.CYCLE[1], 1.2)
-    ax.add_patch(Rectangle((chip.x, y + 0.1), chip.width, 1.2, fc=face, alpha=0.16, lw=0))
-    ax.add_patch(Rectangle((chip.x, y + 0.1), chip.width, 1.2, fc="none", ec=edge, lw=width))
-    middle = chip.x + chip.width / 2
-    options = {"ha": "center", "va": "center"}
-    ax.text(middle, y + 0.92, chip.text, fontsize=7.5, family=MONOSPACED, **options)
-    ax.text(middle, y + 0.4, chip.id, fontsize=6.5, color=style.ink().muted, **options)
 
 
 def number_pieces(splits: pd.DataFrame) -> Figure:

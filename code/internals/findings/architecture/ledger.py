@@ -11,9 +11,9 @@ from internals.models import ModelHandle
 def formula(model: ModelHandle) -> Estimate:
     """The closed form, from widths alone, gives the exact number of parameters of {value} of the
     blocks."""
-    check = components.block_check(model)
-    right = sum(count == check.predicted for count in check.counted)
-    return exact(right / len(check.counted), len(check.counted), "blocks")
+    sizes = components.block_sizes(model)
+    predicted = components.block_terms(model)["parameters"].sum()
+    return exact(sizes.count(predicted) / len(sizes), len(sizes), "blocks")
 
 
 @finding(unit="share")

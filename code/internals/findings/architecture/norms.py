@@ -9,7 +9,7 @@ import pandas as pd
 from internals import stats
 from internals.errors import NotApplicable
 from internals.findings import Estimate, above, at_most, exact, finding
-from internals.measure.architecture import normalisation, twins
+from internals.measure.architecture import normalisation
 from internals.models import ModelHandle
 
 ROUNDING = 1e-3
@@ -20,7 +20,7 @@ ROUNDING = 1e-3
 def own(model: ModelHandle) -> Estimate:
     """Under the model's own norm, later tokens and the rest of the batch change a logit by at most
     {value}."""
-    part = _changes(model, "own", "mate and later")
+    part = _changes(model, normalisation.BOTH)
     return exact(part["largest_change"].max(), len(part), "documents")
 
 
@@ -28,16 +28,16 @@ def own(model: ModelHandle) -> Estimate:
 def later(model: ModelHandle) -> Estimate:
     """Under batch statistics, other later tokens change the model's first choice at {value} of the
     positions before them."""
-    part = _changes(model, "batch", "later")
-    return stats.bootstrap_ci(part["top_changed"], unit="documents")
+    part = _changes(model, normalisation.LATER)
+    return stats.bootstrap_ci(part["other_first_choice"], unit="documents")
 
 
 @finding(unit="share", expect=above(0.05))
 def mates(model: ModelHandle) -> Estimate:
     """Under batch statistics, another text in the same batch changes the model's first choice at
     {value} of the positions."""
-    part = _changes(model, "batch", "mate")
-    return stats.bootstrap_ci(part["top_changed"], unit="documents")
+    part = _changes(model, normalisation.MATE)
+    return stats.bootstrap_ci(part["other_first_choice"], unit="documents")
 
 
 @finding(expect=above(10))
@@ -79,19 +79,10 @@ def early(model: ModelHandle) -> Estimate:
     return stats.paired_difference(giant, first, unit="documents")
 
 
-@finding(unit="share")
-def twins_better(model: ModelHandle) -> Estimate:
-    """In {value} of the paired training runs batch normalisation, with running averages, ends with
-    a lower loss than layer norm."""
-    pairs = twins.norm_pairs()
-    better = pairs["batch_norm_running"] < pairs["layer_norm"]
-    return exact(better.mean(), len(pairs), "pairs")
-
-
 @finding(unit="bits per token")
 def twins_modes(model: ModelHandle) -> Estimate:
     """The two modes of a batch-norm run differ by {value} on the same text (mean)."""
-    pairs = twins.norm_pairs()
+    pairs = normalisation.twins()
     gap = (pairs["batch_norm_of_batch"] - pairs["batch_norm_running"]).abs()
     return exact(gap.mean(), len(pairs), "runs")
 
@@ -99,14 +90,14 @@ def twins_modes(model: ModelHandle) -> Estimate:
 @finding(unit="bits per token")
 def twins_seeds(model: ModelHandle) -> Estimate:
     """Two runs of one norm that differ in their seed alone end up to {value} apart."""
-    pairs = twins.norm_pairs().drop(columns="seed")
+    pairs = normalisation.twins().drop(columns="seed")
     by_rate = pairs.groupby("learning_rate")
     return exact((by_rate.max() - by_rate.min()).max(axis=None), len(pairs), "pairs")
 
 
-def _changes(model: ModelHandle, kind: str, changed: str) -> pd.DataFrame:
+def _changes(model: ModelHandle, exchanged: str) -> pd.DataFrame:
     table = normalisation.leak(model)
-    return table[(table["kind"] == kind) & (table["changed"] == changed)]
+    return table[table["exchanged"] == exchanged]
 
 
 def _sizes(model: ModelHandle, kind: str) -> pd.DataFrame:

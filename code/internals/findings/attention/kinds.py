@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from internals import stats
+from internals.errors import NotApplicable
 from internals.findings import Estimate, above, exact, finding
 from internals.measure.attention import heads
 from internals.measure.attention.heads import STRONG
@@ -24,9 +25,10 @@ def induction(model: ModelHandle) -> Estimate:
 @finding(unit="layers", expect=above(0))
 def order(model: ModelHandle) -> Estimate:
     """The first strong induction head stands {value} above the first strong previous-token head."""
-    strong = heads.ranked(model).query("strong")
-    low = [strong.query("kind == @kind")["layer"].min() for kind in ("induction", "previous token")]
-    return exact(low[0] - low[1], model.facts.n_layers, "layers")  # NaN without such heads
+    strong = heads.ranked(model).query("strong").groupby("kind")["layer"].min()
+    if not {"induction", "previous token"} <= set(strong.index):
+        raise NotApplicable("no head of the model is strong in one of both kinds")
+    return exact(strong["induction"] - strong["previous token"], model.facts.n_layers, "layers")
 
 
 def _strongest(model: ModelHandle, kind: str) -> Estimate:

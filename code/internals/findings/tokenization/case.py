@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from internals import stats
-from internals.findings import Estimate, above, exact, finding
+from internals.findings import Estimate, above, finding
 from internals.measure.tokenization import casing
 from internals.models import ModelHandle
 
@@ -12,7 +12,7 @@ from internals.models import ModelHandle
 def four_ids(model: ModelHandle) -> Estimate:
     """Of common words, {value} have four different id sequences for their four forms."""
     distinct = casing.forms(model).groupby("word")["ids"].nunique()
-    return exact((distinct == 4).mean(), len(distinct), "words")
+    return stats.wilson(int((distinct == 4).sum()), len(distinct), unit="words")
 
 
 @finding(unit="points", expect=above(0))
@@ -28,13 +28,6 @@ def lower_whole(model: ModelHandle) -> Estimate:
 def own_cosine(model: ModelHandle) -> Estimate:
     """The embeddings of a word and of its capitalised form have a mean cosine of {value}."""
     return stats.bootstrap_ci(casing.embeddings(model)["own"], unit="words")
-
-
-@finding()
-def other_cosine(model: ModelHandle) -> Estimate:
-    """The embeddings of a word and of a capitalised word of like frequency have a mean cosine of
-    {value}."""
-    return stats.bootstrap_ci(casing.embeddings(model)["neighbour"], unit="words")
 
 
 @finding(expect=above(0))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 
 from internals import stats
-from internals.errors import NotApplicable
 from internals.findings import Estimate, above, exact, exactly, finding
 from internals.measure.tokenization import contexts
 from internals.models import ModelHandle
@@ -25,23 +24,12 @@ def distinct(model: ModelHandle) -> Estimate:
     return stats.bootstrap_ci(contexts.ids_in_frames(model)["distinct"], unit="words")
 
 
-@finding()
-def embedding_gap(model: ModelHandle) -> Estimate:
-    """At the embedding, before any layer, two senses of a word are apart by {value}."""
-    table = contexts.similarity(model)
-    rows = table[(table["layer"] == 0) & (table["kind"] == "two senses")]
-    return exact(round(rows["gap"].abs().max(), 5), len(rows), "words")
-
-
 @finding(expect=above(0))
 def senses(model: ModelHandle) -> Estimate:
     """In the middle layer, sentences with one sense of a word are more alike than sentences with
     different senses, by a cosine of {value} beyond words of one sense."""
-    table = contexts.similarity(model)
-    middle = at_layer(table, int(table["layer"].max()) // 2)
+    middle = _at(model, 1 / 2)
     two, one = (middle.loc[middle["kind"] == k, "gap"] for k in ("two senses", "one sense"))
-    if two.empty or one.empty:
-        raise NotApplicable("no words of both kinds")
     return stats.difference(two.to_numpy(), one.to_numpy(), unit="words")
 
 
@@ -49,10 +37,10 @@ def senses(model: ModelHandle) -> Estimate:
 def same_at_the_end(model: ModelHandle) -> Estimate:
     """In the last layer the states of one word in different sentences have a mean cosine of
     {value}."""
+    return stats.bootstrap_ci(_at(model, 1)["same"], unit="words")
+
+
+def _at(model: ModelHandle, depth: float) -> pd.DataFrame:
+    """Rows of the layer at this part of the depth."""
     table = contexts.similarity(model)
-    return stats.bootstrap_ci(at_layer(table, int(table["layer"].max()))["same"], unit="words")
-
-
-def at_layer(table: pd.DataFrame, layer: int) -> pd.DataFrame:
-    """Rows of one layer."""
-    return table[table["layer"] == layer]
+    return table[table["layer"] == int(table["layer"].max() * depth)]

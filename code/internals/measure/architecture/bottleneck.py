@@ -69,27 +69,16 @@ def _losses(states: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None
 def head_inputs(network: Any, ids: Tensor) -> Tensor:
     """``(position, d)`` float32: what enters the head, first positions left out.
 
-    The first position of a text is unlike all others in many models (attention sinks). The head
-    itself is spared: it sees one position.
+    The first position of a text is unlike all others in many models (attention sinks).
     """
     import torch
 
     from internals.models import families
 
-    caught: list[Tensor] = []
-
-    def take(_module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        caught.append(args[0])
-        return (args[0][:1, :1],)
-
-    handle = families.unembedding(network).register_forward_pre_hook(take)
-    try:
-        with torch.inference_mode():
-            for part in ids.split(8):
-                network(part, use_cache=False)
-    finally:
-        handle.remove()
-    return torch.cat([h[:, 1:].reshape(-1, h.shape[-1]) for h in caught]).float().cpu()
+    body = families.body(network)
+    with torch.inference_mode():
+        states = [body(part, use_cache=False).last_hidden_state[:, 1:] for part in ids.split(8)]
+    return torch.cat(states).flatten(0, 1).float().cpu()
 
 
 def head_weights(network: Any) -> tuple[Tensor, Tensor | None]:

@@ -19,8 +19,6 @@ from internals.paths import DATA
 if TYPE_CHECKING:
     from internals.models import LoadedModel, ModelFacts, ModelHandle
 
-PARTS = ("token embedding", "position embedding", "attention", "MLP", "norm", "head", "other")
-"""Kinds of modules, in the order of the data."""
 BATCH, SEQ = 3, 7
 """Size of the input whose shapes are recorded."""
 _DOES = {
@@ -77,49 +75,42 @@ def _by(shape: Sequence[int]) -> str:
 def ledger(model: ModelHandle) -> pd.DataFrame:
     """Parameters by kind of module
 
-    Columns: ``part`` (see `PARTS`; only those that occur), ``parameters`` (a head that shares the
-    embedding's storage has none of its own), ``share`` (of all).
+    Columns: ``part``, ``parameters`` (a head that shares the embedding's storage has none of its
+    own), ``share`` (of all).
     """
     from internals.models.ledger import parameter_ledger
 
-    size = parameter_ledger(model.loaded().model).groupby("part")["parameters"].sum()
-    table = size.reindex([part for part in PARTS if part in size]).reset_index()
+    by_part = parameter_ledger(model.loaded().model).groupby("part", sort=False)["parameters"]
+    table = by_part.sum().reset_index()
     return table.assign(share=table["parameters"] / table["parameters"].sum())
 
 
-@dataclass(frozen=True)
-class BlockCheck:
-    """The closed form of a block against the count of its tensors."""
+@measurement
+def block_terms(model: ModelHandle) -> pd.DataFrame:
+    """Parameters of a block in closed form
 
-    terms: pd.DataFrame
-    """``part``, ``formula``, ``numbers`` (the same with the widths in it), ``parameters``."""
-    counted: tuple[int, ...]
-    """Parameters of each block, in order."""
+    Columns: ``part``, ``formula``, ``numbers`` (the same with the widths in it), ``parameters``.
+    """
+    from internals.models.ledger import block_formula
 
-    @property
-    def predicted(self) -> int:
-        """Parameters of a block by the closed form."""
-        return int(self.terms["parameters"].sum())
+    facts = model.facts
+    single = block_formula(model.loaded().model)  # one row for each norm of the block
+    grouped = single.groupby(["part", "formula"], sort=False)["parameters"]
+    terms = grouped.agg(["sum", "size"]).reset_index()
+    times = terms["size"].map(lambda n: f"{n} · " if n > 1 else "")
+    heads, keys = facts.n_heads * facts.d_head, facts.n_kv_heads * facts.d_head
+    widths = {"d": facts.d_model, "q": heads, "k": keys, "m": facts.d_mlp, "h": facts.d_head}
+    numbers = times + terms["formula"].map(lambda formula: _in_numbers(formula, widths))
+    terms = terms.assign(formula=times + terms["formula"], numbers=numbers, parameters=terms["sum"])
+    return terms[["part", "formula", "numbers", "parameters"]]
 
 
 @measurement
-def block_check(model: ModelHandle) -> BlockCheck:
-    """Closed form of a block against its tensors"""
-    from internals.models import ledger as books
+def block_sizes(model: ModelHandle) -> tuple[int, ...]:
+    """Parameters of each block, counted"""
+    from internals.models.ledger import block_parameters
 
-    loaded = model.loaded()
-    facts = loaded.facts
-    single = books.block_formula(loaded.model)  # one row for each norm of the block
-    grouped = single.groupby(["part", "formula"], sort=False)["parameters"]
-    terms = grouped.agg(["sum", "size"]).reset_index().rename(columns={"sum": "parameters"})
-    times = terms.pop("size").map(lambda n: f"{n} · " if n > 1 else "")
-    heads, keys = facts.n_heads * facts.d_head, facts.n_kv_heads * facts.d_head
-    widths = {"d": facts.d_model, "q": heads, "k": keys, "m": facts.d_mlp, "h": facts.d_head}
-    terms["numbers"] = times + terms["formula"].map(lambda formula: _in_numbers(formula, widths))
-    terms["formula"] = times + terms["formula"]
-    blocks = range(facts.n_layers)
-    counted = tuple(books.block_parameters(loaded.model, i) for i in blocks)
-    return BlockCheck(terms[["part", "formula", "numbers", "parameters"]], counted)
+    return tuple(block_parameters(model.loaded().model, i) for i in range(model.facts.n_layers))
 
 
 def _in_numbers(formula: str, widths: dict[str, int]) -> str:
@@ -135,22 +126,17 @@ def embedding_shares(model: ModelHandle) -> pd.DataFrame:
     its own), ``this`` (model of the run). Published models whose tie is not known are left out.
     """
     published = pd.read_csv(DATA / "facts" / "architectures.csv").dropna(subset="tied")
-    facts, columns = model.facts, ["name", "parameters_billion", "vocab", "d_model", "tied"]
-    tied = "yes" if facts.tied_embeddings else "no"
-    billion, vocab = facts.n_parameters / 1e9, facts.vocab_size_embedding
-    own = pd.DataFrame([[facts.name, billion, vocab, facts.d_embedding, tied]], columns=columns)
-    table = pd.concat([published[columns], own], ignore_index=True)
-    matrices = table["tied"].map({"yes": 1, "no": 2})
-    numbers = table["parameters_billion"] * 1e9
-    return pd.DataFrame(
-        {
-            "name": table["name"],
-            "parameters": numbers,
-            "share": matrices * table["vocab"] * table["d_model"] / numbers,
-            "ratio": table["vocab"] / table["d_model"],
-            "head": matrices.map({1: "tied to the embedding", 2: "a matrix of its own"}),
-            "this": table.index == len(table) - 1,
-        }
+    facts, columns = model.facts, ["name", "parameters", "vocab", "d_model", "tied"]
+    published = published.assign(parameters=published["parameters_billion"] * 1e9)
+    tied, vocab = "yes" if facts.tied_embeddings else "no", facts.vocab_size_embedding
+    own = [facts.name, facts.n_parameters, vocab, facts.d_embedding, tied]
+    table = pd.concat([published[columns], pd.DataFrame([own], columns=columns)], ignore_index=True)
+    size = table["vocab"] * table["d_model"] * table["tied"].map({"yes": 1, "no": 2})
+    return table.assign(
+        share=size / table["parameters"],
+        ratio=table["vocab"] / table["d_model"],
+        head=table["tied"].map({"yes": "tied to the embedding", "no": "a matrix of its own"}),
+        this=table.index == len(table) - 1,
     )
 
 
@@ -160,8 +146,7 @@ class DataFlow:
 
     shapes: dict[str, str]
     """Shape on each edge, batch and seq as words: ``ids``, ``embedding``, ``stream``, ``query``,
-    ``key``, ``pattern``, ``attention``, ``inner``, ``head_input``, ``logits``; ``position`` with
-    learned positions."""
+    ``key``, ``pattern``, ``inner``, ``head_input``, ``logits``; ``position`` if it is learned."""
     facts: ModelFacts
     norms_on_heads: bool
     """Whether queries and keys are normalised head by head (Qwen3, Gemma 3, some Phi)."""
@@ -169,7 +154,7 @@ class DataFlow:
 
 @measurement
 def data_flow(model: ModelHandle) -> DataFlow:
-    """Shapes on every edge, by hooks in one forward pass"""
+    """Shapes on every edge, in one forward pass"""
     from internals.models import families
 
     loaded = model.loaded()
@@ -186,50 +171,35 @@ def _shapes(loaded: LoadedModel) -> dict[str, str]:
     from internals.models import eager_attention, families
 
     network = loaded.model
-    block = families.blocks(network)[0]
-    seen: dict[str, tuple[int, ...]] = {}
-    parts = [module for part in families.mlp(network, block) for module in part.modules()]
-    inner = [m for m in parts if getattr(getattr(m, "weight", None), "ndim", 0) == 2]
-    taps: dict[str, tuple[Any, bool]] = {
-        "embedding": (families.embedding(network), False),
-        "stream": (block, True),
-        "attention": (families.attention(network, block), False),
-        "inner": (inner[-1], True),
-        "head_input": (families.unembedding(network), True),
-    }
-    if (position := families.position_embedding(network)) is not None:
-        taps["position"] = (position, False)
-    handles = [_tap(module, name, seen, before) for name, (module, before) in taps.items()]
+    parts = families.mlp(network, families.blocks(network)[0])
+    matrices = [m for part in parts for m in part.modules() if _is_matrix(m)]
+    inner: list[Any] = []
+    hook = matrices[-1].register_forward_pre_hook(lambda _m, args: inner.append(args[0].shape))
     ids = torch.zeros((BATCH, SEQ), dtype=torch.long, device=network.device)
+    wanted = {"use_cache": True, "output_attentions": True, "output_hidden_states": True}
     try:
         with torch.inference_mode(), eager_attention(network):
-            out = network(ids, use_cache=True, output_attentions=True)
+            out = network(ids, **wanted)
+            embedding = families.embedding(network)(ids).shape
     finally:
-        for handle in handles:
-            handle.remove()
+        hook.remove()
     key, pattern = out.past_key_values.layers[0].keys.shape, out.attentions[0].shape
-    seen |= {"key": key, "pattern": pattern, "logits": out.logits.shape, "ids": ids.shape}
-    seen["query"] = (*pattern[:3], key[-1])
+    seen = {"ids": ids.shape, "embedding": embedding, "stream": out.hidden_states[0].shape}
+    seen |= {"key": key, "query": (*pattern[:3], key[-1]), "pattern": pattern, "inner": inner[0]}
+    seen |= {"head_input": (BATCH, SEQ, families.unembedding(network).weight.shape[-1])}
+    seen |= {"logits": out.logits.shape}
+    if (position := families.position_embedding(network)) is not None:
+        seen["position"] = (BATCH, SEQ, next(position.parameters()).shape[-1])
     return {name: _named(name, shape) for name, shape in seen.items()}
 
 
-def _tap(module: Any, name: str, seen: dict[str, tuple[int, ...]], before: bool) -> Any:
-    """Record the shape of what enters (``before``) or leaves a module."""
-
-    def note(tensor: Any) -> None:
-        tensor = tensor[0] if isinstance(tensor, tuple) else tensor
-        seen.setdefault(name, tuple(tensor.shape))
-
-    if before:
-        return module.register_forward_pre_hook(lambda _m, args: note(args[0]))
-    return module.register_forward_hook(lambda _m, _args, result: note(result))
+def _is_matrix(module: Any) -> bool:
+    return getattr(getattr(module, "weight", None), "ndim", 0) == 2
 
 
 def _named(name: str, shape: Sequence[int]) -> str:
     """``(3, 7, 256)`` to "batch × seq × 256"; heads keep their name beside their number."""
     sizes = list(shape)
-    if name == "position" and sizes[0] == 1:  # one row of positions serves the whole batch
-        sizes[0] = BATCH
     if sizes[0] == BATCH * SEQ:  # OPT flattens both axes for its MLP
         sizes[:1] = [BATCH, SEQ]
     heads = len(sizes) == 4

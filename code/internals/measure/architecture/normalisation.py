@@ -17,7 +17,9 @@ import pandas as pd
 from internals.cache import measurement
 from internals.errors import NotApplicable
 from internals.measure import effort
+from internals.measure.scoring import logits_at
 from internals.measure.windows import HELD_OUT, window_length, windows
+from internals.paths import DATA
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from internals.models import LoadedModel, ModelHandle
 
 SEQ = 32
+NORMS = {"own": "the model's own", "batch": "batch statistics"}
+MATE, LATER, BOTH = "the other text in the batch", "later tokens", "both"
 
 
 def moments(network: Any, ids: Tensor) -> dict[str, Tensor]:
@@ -97,58 +101,47 @@ def hidden(network: Any, ids: Tensor) -> Any:
         return families.body(network)(ids, use_cache=False, output_hidden_states=True)
 
 
-def _logits(network: Any, subject: Tensor, mate: Tensor) -> Tensor:
-    """Logits ``(seq, vocab)`` of a sequence in a batch of two; the mate does not pass the head."""
-    import torch
-
-    from internals.models import families
-
-    head = families.unembedding(network)
-    handle = head.register_forward_pre_hook(lambda _module, args: (args[0][:1],))
-    try:
-        with torch.inference_mode():
-            return network(torch.stack([subject, mate]), use_cache=False).logits[0].float()
-    finally:
-        handle.remove()
-
-
 @measurement(files=[HELD_OUT])
 def leak(model: ModelHandle, documents: int = 48) -> pd.DataFrame:
     """What a prediction depends on, under the model's own norm and under batch statistics
 
     Every document is read in a batch of two. What a prediction must not depend on is exchanged: the
-    other sequence of the batch (``mate``), the document's own second half (``later``, compared in
-    its first half), or, under the own norm, both at once.
+    other text of the batch, the document's own second half (compared in its first half), or, under
+    the own norm, both at once.
 
-    Columns: ``kind`` (own, batch), ``changed``, ``document``, ``largest_change`` (of a logit),
-    ``kl_bits`` (mean over positions), ``top_changed`` (share of positions with another first
-    choice).
+    Columns: ``norm``, ``exchanged``, ``largest_change`` (of a logit), ``kl_bits`` (mean over
+    positions), ``other_first_choice`` (share of positions); a row for each document.
     """
+    import torch
+
     loaded = model.loaded()
     network = loaded.model
     subjects, others = _subjects(loaded, effort.units(loaded.facts, documents, least=16))
     known = moments(network, others)
-    half = subjects.shape[1] // 2
+    places = list(range(subjects.shape[1]))
+    half = len(places) // 2
     rows: list[dict[str, Any]] = []
-    for kind in ("own", "batch"):
+    for kind, exchanges in (("own", [BOTH]), ("batch", [MATE, LATER])):
         with exchanged(network, kind, known):
-            for i, subject in enumerate(subjects):
-                mate, other = others[i], others[(i + 1) % len(others)]
-                later = subject.clone()
-                later[half:] = mate[half:]
-                base = _logits(network, subject, mate)
-                place = {"kind": kind, "document": i}
-                if kind == "own":
-                    both = _change(base[:half], _logits(network, later, other)[:half])
-                    rows += [{**place, "changed": "mate and later", **both}]
-                    continue
-                swapped = _change(base, _logits(network, subject, other))
-                future = _change(base[:half], _logits(network, later, mate)[:half])
-                rows += [{**place, "changed": "mate", **swapped}]
-                rows += [{**place, "changed": "later", **future}]
+            for subject, mate, other in zip(subjects, others, others.roll(-1, 0), strict=True):
+                later = torch.cat([subject[:half], mate[half:]])
+                pair = torch.stack([subject, mate])
+                before = logits_at(network, pair, [0] * len(places), places)
+                for what in exchanges:
+                    text, end = (subject, None) if what == MATE else (later, half)
+                    pair = torch.stack([text, mate if what == LATER else other])
+                    after = logits_at(network, pair, [0] * len(places), places)
+                    change = _change(before[:end], after[:end])
+                    rows.append({"norm": NORMS[kind], "exchanged": what, **change})
     table = pd.DataFrame(rows)
     _refuse_overflow(table["kl_bits"], "the model's logits")
     return table
+
+
+def leak_means(table: pd.DataFrame) -> pd.DataFrame:
+    """`leak` over the documents: the largest change of a logit, and means of the other columns."""
+    how = {"largest_change": "max", "kl_bits": "mean", "other_first_choice": "mean"}
+    return table.groupby(["norm", "exchanged"], sort=False).agg(how).reset_index()
 
 
 def _refuse_overflow(values: pd.Series, what: str) -> None:
@@ -156,29 +149,18 @@ def _refuse_overflow(values: pd.Series, what: str) -> None:
         raise NotApplicable(f"{what} are not finite numbers")
 
 
-def leak_means(table: pd.DataFrame) -> pd.DataFrame:
-    """`leak` over the documents: the largest change of a logit, and means of the other columns."""
-    how = {"largest_change": "max", "kl_bits": "mean", "top_changed": "mean"}
-    means = table.groupby(["kind", "changed"], sort=False).agg(how).reset_index()
-    things = {"mate": "the other text in the batch", "later": "later tokens"}
-    means["kind"] = means["kind"].map({"own": "the model's own", "batch": "batch statistics"})
-    means["changed"] = means["changed"].map(things | {"mate and later": "both"})
-    names = {"kind": "norm", "changed": "exchanged", "top_changed": "other_first_choice"}
-    return means.rename(columns=names)
-
-
 def _subjects(loaded: LoadedModel, documents: int) -> tuple[Tensor, Tensor]:
     """``(document, seq)`` of the documents that are looked at, and as many others."""
     ids = windows(loaded, 2 * documents, window_length(loaded, SEQ))
-    return ids[: len(ids) // 2], ids[len(ids) // 2 :]
+    return ids[: len(ids) // 2], ids[len(ids) // 2 : len(ids) // 2 * 2]
 
 
-def _change(before: Tensor, after: Tensor) -> dict[str, Any]:
+def _change(before: Tensor, after: Tensor) -> dict[str, float]:
     p, q = before.log_softmax(-1), after.log_softmax(-1)
     return {
         "largest_change": (before - after).abs().max().item(),
         "kl_bits": (p.exp() * (p - q)).sum(-1).clamp_min(0).mean().item() / math.log(2),
-        "top_changed": (before.argmax(-1) != after.argmax(-1)).float().mean().item(),
+        "other_first_choice": (before.argmax(-1) != after.argmax(-1)).float().mean().item(),
     }
 
 
@@ -199,15 +181,35 @@ def sizes(model: ModelHandle, documents: int = 20) -> pd.DataFrame:
             states = hidden(loaded.model, subjects).hidden_states
         # The last state of most models has passed the final norm: it is no part of the stream.
         for block, state in enumerate(states[: loaded.facts.n_layers]):
-            x = state.detach().float().abs().cpu().numpy()
-            for series, values in (
-                ("first token, largest", x[:, 0].max(1)),
-                ("later tokens, largest", x[:, 1:].max((1, 2))),
-                ("later tokens, median", np.median(x[:, 1:], (1, 2))),
-            ):
-                size = np.where(np.isnan(values), np.inf, values)
-                frame = pd.DataFrame({"document": range(len(values)), "size": size})
-                tables.append(frame.assign(kind=kind, block=block, series=series))
+            x = state.float().abs().cpu().numpy()
+            series = {
+                "first token, largest": x[:, 0].max(1),
+                "later tokens, largest": x[:, 1:].max((1, 2)),
+                "later tokens, median": np.median(x[:, 1:], (1, 2)),
+            }
+            size = pd.DataFrame(series).fillna(np.inf).rename_axis("document").reset_index()
+            tables.append(size.melt("document", var_name="series", value_name="size"))
+            tables[-1][["kind", "block"]] = kind, block
     table = pd.concat(tables, ignore_index=True)
     _refuse_overflow(table.loc[table["kind"] == "own", "size"], "the model's hidden values")
     return table
+
+
+def twins() -> pd.DataFrame:
+    """Held-out loss at the end of the paired training runs that ship with the project (by
+    `fable.twins`), in bits per token.
+
+    Columns: ``learning_rate``, ``seed``, ``layer_norm``, ``rms_norm``, ``batch_norm_of_batch``,
+    ``batch_norm_running`` (with running averages). Only batch normalisation has two modes.
+    """
+    curves = pd.read_csv(DATA / "twins" / "norms.csv")
+    last = curves[curves["step"] == curves["step"].max()]
+    keys, runs = ["learning_rate", "seed"], ["variant", "mode"]
+    wide = last.pivot(index=keys, columns=runs, values="bits_per_token")
+    names = {
+        ("LayerNorm", "evaluation"): "layer_norm",
+        ("RMSNorm", "evaluation"): "rms_norm",
+        ("batch normalisation", "training"): "batch_norm_of_batch",
+        ("batch normalisation", "evaluation"): "batch_norm_running",
+    }
+    return wide[list(names)].set_axis(list(names.values()), axis=1).reset_index()

@@ -19,7 +19,7 @@ from internals.errors import NotApplicable
 from internals.measure import effort
 from internals.measure.attention import heads
 from internals.measure.attention.watch import watched
-from internals.measure.scoring import logits_at
+from internals.measure.scoring import mean_surprisal
 from internals.models import ModelHandle
 
 if TYPE_CHECKING:
@@ -87,11 +87,8 @@ def silenced(
 
 def _bits(network: Any, texts: heads.Repeated) -> np.ndarray:
     """``(row,)`` mean surprisal of the second copy; its first token cannot be known."""
-    import torch
-
-    ids = torch.as_tensor(texts.ids, device=network.device)
     first = texts.start + texts.periods + 1
-    row, at = np.nonzero(np.arange(ids.shape[1]) >= first[:, None])
-    logits = logits_at(network, ids, row.tolist(), (at - 1).tolist())
-    taken = logits.log_softmax(-1).gather(-1, ids[row, at][:, None])[:, 0].cpu().numpy()
-    return np.bincount(row, -taken / math.log(2)) / np.bincount(row)
+    known = [row[:n].tolist() for row, n in zip(texts.ids, first, strict=True)]
+    tails = [row[n:].tolist() for row, n in zip(texts.ids, first, strict=True)]
+    # In one batch, so that rows keep their places.
+    return mean_surprisal(network, known, tails, texts.ids.size) / math.log(2)

@@ -100,3 +100,14 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
         one, two = part[name], part["change_bits"]
         rows.append((sentence, name, one.rank().corr(two.rank()), one.idxmax() == two.idxmax()))
     return pd.DataFrame(rows, columns=["sentence", "measure", "correlation", "top"])
+
+
+def means(importance: pd.DataFrame) -> pd.DataFrame:
+    """Mean `agreement` over sentences: ``ranking_by``, ``rank_correlation``, ``first_is_right``."""
+    table = (
+        agreement(importance)
+        .groupby("measure", sort=False)[["correlation", "top"]]
+        .mean()
+        .reset_index()
+    )
+    return table.set_axis(["ranking_by", "rank_correlation", "first_is_right"], axis=1)

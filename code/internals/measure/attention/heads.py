@@ -124,7 +124,11 @@ def ranked(model: ModelHandle) -> pd.DataFrame:
     return found.sort_values("kind", key=lambda k: k.map(KINDS.index), kind="stable")
 
 
-def best(model: ModelHandle, kind: str) -> tuple[int, int]:
-    """Layer and number of the head with the highest score of a kind."""
-    first = ranked(model).query("kind == @kind").iloc[0]
-    return int(first["layer"]), int(first["head"])
+def by_kind(ranked: pd.DataFrame) -> pd.DataFrame:
+    """`ranked`, a row a kind: ``kind``, ``chance``, ``random`` and ``best`` score, and how many
+    heads are ``above`` and ``strong``."""
+    columns = {
+        "chance": ("uniform", "first"), "random": ("random", "first"), "best": ("score", "max"),
+        "above": ("above", "sum"), "strong": ("strong", "sum"),
+    }  # fmt: skip
+    return ranked.groupby("kind", sort=False).agg(**columns).reset_index()

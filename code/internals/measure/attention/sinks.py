@@ -81,3 +81,12 @@ def _read(
     bits = -log_p.mean((1, 2)).cpu().numpy() / math.log(2)
     uniform = (1 / np.arange(size - half + 1, size + 1)).mean()
     return pd.concat(part.assign(document=part.index, bits=bits, uniform=uniform) for part in parts)
+
+
+def means(readings: pd.DataFrame) -> pd.DataFrame:
+    """`readings` over documents and layers: ``text`` (case), ``first_place``, ``second_place``,
+    ``bits_per_token``."""
+    table = readings.groupby("case", sort=False)[["first", "second", "bits"]].mean()
+    return table.reset_index().set_axis(
+        ["text", "first_place", "second_place", "bits_per_token"], axis=1
+    )

@@ -1,4 +1,4 @@
-"""Text into tokens, shown whole: id, spelling, bytes and place of every token.
+"""Text into tokens, shown whole: id and spelling of every token.
 
 Answers "what does the model get to see of this text?"; says nothing about the model itself.
 """
@@ -13,7 +13,7 @@ import pandas as pd
 from internals import inputs
 from internals.cache import measurement
 from internals.models import ModelHandle
-from internals.tokens import Piece, hex_bytes, pieces
+from internals.tokens import pieces
 
 SAMPLES = inputs.PROMPTS / "samples.yaml"
 
@@ -24,69 +24,34 @@ def sample_tokens(
 ) -> pd.DataFrame:
     """Tokens of the samples (all, or those with the ids ``only``)
 
-    Columns: ``sample`` (id), ``title``, ``id``, ``shown`` (readable), ``bytes`` (hex),
-    ``starts_pretoken`` (no merge joins it to the token before), ``whole`` (its bytes are whole
-    characters).
+    Columns: ``title``, ``id``, ``shown`` (readable), ``starts_pretoken`` (no merge joins it to the
+    token before), ``whole`` (its bytes are whole characters).
     """
     tokenizer = model.loaded().tokenizer
-    rows = []
     chosen = inputs.samples(samples)
+    rows = []
     for sample in [s for s in chosen if s.id in only] or chosen:
         before: int | None = -1
         for piece in pieces(tokenizer, sample.text):
-            rows.append(
-                {
-                    "sample": sample.id,
-                    "title": sample.title,
-                    "id": piece.id,
-                    "shown": piece.shown,
-                    "bytes": hex_bytes(piece.raw),
-                    "starts_pretoken": piece.pretoken != before,
-                    "whole": is_whole(piece.raw),
-                }
-            )
+            whole = piece.raw.decode(errors="ignore").encode() == piece.raw
+            rows.append((sample.title, piece.id, piece.shown, piece.pretoken != before, whole))
             before = piece.pretoken
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["title", "id", "shown", "starts_pretoken", "whole"])
 
 
 @measurement
 def sample_summary(model: ModelHandle, samples: Path = SAMPLES) -> pd.DataFrame:
     """Lengths of the samples
 
-    Columns: ``title``, ``characters``, ``bytes``, ``tokens``, ``bytes_per_token``, ``partial``
-    (tokens whose bytes are no whole character), ``returns`` (decode(encode(text)) == text).
+    Columns: ``title``, ``bytes_per_token``, ``returns`` (decode(encode(text)) == text).
     """
     tokenizer = model.loaded().tokenizer
     rows = []
     for sample in inputs.samples(samples):
-        found = pieces(tokenizer, sample.text)
-        n_bytes = len(sample.text.encode())
-        rows.append(
-            {
-                "title": sample.title,
-                "characters": len(sample.text),
-                "bytes": n_bytes,
-                "tokens": len(found),
-                "bytes_per_token": n_bytes / max(len(found), 1),
-                "partial": sum(not is_whole(piece.raw) for piece in found),
-                "returns": decode(tokenizer, [p.id for p in found]) == sample.text,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def barred(found: list[Piece]) -> str:
-    """Pieces with bars between them: an unknown token by its name, a bar of text by its byte."""
-    return " | ".join((p.shown or p.token).replace("|", "⟨7C⟩") for p in found)
-
-
-def is_whole(raw: bytes) -> bool:
-    """Whether bytes are complete UTF-8 characters."""
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+        ids = [piece.id for piece in pieces(tokenizer, sample.text)]
+        size = len(sample.text.encode()) / max(len(ids), 1)
+        rows.append((sample.title, size, decode(tokenizer, ids) == sample.text))
+    return pd.DataFrame(rows, columns=["title", "bytes_per_token", "returns"])
 
 
 def has_unknown(tokenizer: Any) -> bool:

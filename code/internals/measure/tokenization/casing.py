@@ -7,7 +7,7 @@ learned. The unit is the word.
 from __future__ import annotations
 
 import re
-from typing import Any
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ import pandas as pd
 from internals.cache import measurement
 from internals.errors import NotApplicable
 from internals.measure import effort
+from internals.measure.scoring import batches, logits_at, padded
 from internals.models import LoadedModel, ModelHandle
 from internals.paths import DATA
 from internals.tokens import doubles_space, pieces, prompt_ids
@@ -42,24 +43,18 @@ def forms(model: ModelHandle, n_words: int = 400) -> pd.DataFrame:
     """Ids of four forms of each word
 
     Columns: ``word``, ``form``, ``ids`` (tuple), ``pieces``.
-    """
-    return form_table(model.loaded().tokenizer, words(n_words))
-
-
-def form_table(tokenizer: Any, chosen: list[str]) -> pd.DataFrame:
-    """The four forms of each word (see :func:`forms`).
 
     Raises:
         NotApplicable: the tokenizer puts a blank before every text, so that two forms are one.
     """
+    tokenizer = model.loaded().tokenizer
     if doubles_space(tokenizer):
         raise NotApplicable("its tokenizer puts a blank before every text, typed or not")
     rows = []
-    for word in chosen:
-        for form, spelling in FORMS.items():
-            text = spelling.format(word=word, Word=word.capitalize())
-            ids = tuple(p.id for p in pieces(tokenizer, text, split_special=True))
-            rows.append((word, form, ids, len(ids)))
+    for word, (form, spelling) in product(words(n_words), FORMS.items()):
+        text = spelling.format(word=word, Word=word.capitalize())
+        ids = tuple(p.id for p in pieces(tokenizer, text, split_special=True))
+        rows.append((word, form, ids, len(ids)))
     return pd.DataFrame(rows, columns=["word", "form", "ids", "pieces"])
 
 
@@ -82,11 +77,10 @@ def embeddings(model: ModelHandle, n_words: int = 1500, seed: int = 0) -> pd.Dat
         NotApplicable: fewer than three such words.
     """
     loaded = model.loaded()
-    table = form_table(loaded.tokenizer, words(n_words))
-    single = table[table["pieces"] == 1].pivot(index="word", columns="form", values="ids")
-    pair = single.reindex(columns=["space lower", "space capital"]).dropna()
-    pair = pair.loc[[w for w in table["word"].unique() if w in pair.index]]
-    pair = pair[pair["space lower"] != pair["space capital"]]
+    table = forms(model, n_words)
+    ids = table.pivot(index="word", columns="form", values="ids").loc[table["word"].unique()]
+    pair = ids[["space lower", "space capital"]]
+    pair = pair[(pair.map(len) == 1).all(axis=1) & (pair.iloc[:, 0] != pair.iloc[:, 1])]
     if len(pair) < 3:
         raise NotApplicable("too few words are a single token in both forms")
     weight = loaded.model.get_input_embeddings().weight.detach().float().cpu().numpy()
@@ -115,18 +109,15 @@ def divergence(model: ModelHandle, n_words: int = 100) -> pd.DataFrame:
     """
     loaded = model.loaded()
     chosen = words(effort.units(loaded.facts, n_words, least=60))
-    after = log_probs_after(
-        loaded, [f"{c} {form}" for w in chosen for form in (w, w.capitalize()) for c in CONTEXTS]
-    )
-
-    def mean_bits(word: str, other: str) -> float:
-        pairs = [(after[f"{c} {word}"], after[f"{c} {other}"]) for c in CONTEXTS]
-        return float(np.mean([kl_bits(first, second) for first, second in pairs]))
-
-    rows = [
-        (word, mean_bits(word, word.capitalize()), mean_bits(word, other))
-        for word, other in zip(chosen, [*chosen[1:], chosen[0]], strict=True)
-    ]
+    texts = [f"{c} {form}" for w in chosen for form in (w, w.capitalize()) for c in CONTEXTS]
+    after = log_probs_after(loaded, texts)
+    rows = []
+    for word, other in zip(chosen, [*chosen[1:], chosen[0]], strict=True):
+        bits = [
+            np.mean([kl_bits(after[f"{c} {word}"], after[f"{c} {form}"]) for c in CONTEXTS])
+            for form in (word.capitalize(), other)
+        ]
+        rows.append((word, *bits))
     return pd.DataFrame(rows, columns=["word", "case_bits", "other_word_bits"])
 
 
@@ -135,26 +126,17 @@ def kl_bits(first: np.ndarray, second: np.ndarray) -> float:
     return float((np.exp(first) * (first - second)).sum() / np.log(2))
 
 
-def log_probs_after(
-    loaded: LoadedModel, texts: list[str], batch: int = 64
-) -> dict[str, np.ndarray]:
+def log_probs_after(loaded: LoadedModel, texts: list[str]) -> dict[str, np.ndarray]:
     """``(vocab,)`` natural log-probabilities of the token after each text.
 
-    Texts of one length are run together, so that nothing is padded. Of a text that is longer than
-    the context its end is read.
+    Of a text that is longer than the context its end is read.
     """
-    import torch
-
     room = loaded.facts.context_length
-    rows = {text: prompt_ids(loaded.tokenizer, text)[-room:] for text in texts}
+    rows = [prompt_ids(loaded.tokenizer, text)[-room:] for text in texts]
     found: dict[str, np.ndarray] = {}
-    for length in sorted({len(row) for row in rows.values()}):
-        group = [text for text, row in rows.items() if len(row) == length]
-        for start in range(0, len(group), batch):
-            part = group[start : start + batch]
-            ids = torch.tensor([rows[text] for text in part], device=loaded.model.device)
-            with torch.inference_mode():
-                logits = loaded.model(ids, use_cache=False).logits[:, -1]
-            values = logits.float().log_softmax(-1).cpu().numpy()
-            found |= dict(zip(part, values, strict=True))
+    for group in batches(list(map(len, rows)), budget=512):
+        ids = padded([rows[i] for i in group], loaded.model.device)
+        ends = [len(rows[i]) - 1 for i in group]
+        values = logits_at(loaded.model, ids, list(range(len(group))), ends).log_softmax(-1)
+        found |= zip((texts[i] for i in group), values.cpu().numpy(), strict=True)
     return found

