@@ -19,6 +19,9 @@ override MODEL := $(value MODEL)
 override TOKENIZER := $(value TOKENIZER)
 override EFFORT := $(value EFFORT)
 override CORPUS := $(value CORPUS)
+override MODELS := $(value MODELS)
+override SCHEDULER := $(value SCHEDULER)
+override TABLE := $(value TABLE)
 override QUARTO := $(value QUARTO)
 override PORT := $(value PORT)
 override PYTHON := $(value PYTHON)
@@ -27,9 +30,10 @@ override REPORT_MODEL := $(or $(value MODEL),$(value REPORT_MODEL))
 override REPORT_TOKENIZERS := $(or $(value TOKENIZER),$(value REPORT_TOKENIZERS))
 override REPORT_EFFORT := $(or $(value EFFORT),$(value REPORT_EFFORT))
 export REPORT_MODEL REPORT_TOKENIZERS REPORT_EFFORT CORPUS QUARTO PORT PYTHON TORCH_INDEX
+export MODELS SCHEDULER TABLE
 
 .DEFAULT_GOAL := help
-.PHONY: help env report test test-all check bench train train-twins train-ladder train-smoke serve inspect clean clean-all lock
+.PHONY: help env report test test-all check bench compare train train-twins train-ladder train-smoke serve inspect clean clean-all lock
 
 help: ## list the targets
 	@echo "make report               the whole report about SmolLM2 (93 MB, once), into _book/"
@@ -69,6 +73,9 @@ check: $(READY) ## lint, format, types, and the prose of the chapters
 
 bench: $(READY) ## time and memory of whole reports about smollm2 and fable-gpt2
 	@$(PY) -m internals bench
+
+compare: $(READY) ## many models side by side (MODELS=a,b,c SCHEDULER=address TABLE=file.parquet)
+	@$(PY) -m internals compare
 
 train: $(READY) ## train both embedded models again (hours; CORPUS=folder of free text)
 	@$(PY) -m internals train

@@ -10,7 +10,7 @@ import pytest
 
 from internals.paths import ROOT
 
-TARGETS = ("report", "inspect", "train", "train-twins", "train-ladder", "bench", "serve")
+TARGETS = ("report", "inspect", "train", "train-twins", "train-ladder", "compare", "bench", "serve")
 RECORDER = """#!/bin/sh
 printf '%s\\0' "$@" > "$RECORD.arguments"
 env -0 > "$RECORD.environment"
@@ -20,6 +20,7 @@ ARRIVES = {
     "TOKENIZER": "REPORT_TOKENIZERS",
     "EFFORT": "REPORT_EFFORT",
     **{name: name for name in ("CORPUS", "QUARTO", "PORT", "PYTHON", "TORCH_INDEX")},
+    **{name: name for name in ("MODELS", "SCHEDULER", "TABLE")},
 }
 """What a user sets and where the program finds it."""
 

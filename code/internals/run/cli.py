@@ -193,6 +193,41 @@ def train(
 
 
 @app.command()
+def compare(
+    models: Annotated[
+        str,
+        typer.Argument(
+            help="Names, Hub ids, folders or GGUF files, separated by commas.", envvar="MODELS"
+        ),
+    ] = "smollm2,fable-gpt2,fable-llama",
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            help="Address of a Dask scheduler; local processes without.", envvar="SCHEDULER"
+        ),
+    ] = "",
+    table: Annotated[
+        str,
+        typer.Option(help="Parquet file, path or URL; what it holds stands.", envvar="TABLE"),
+    ] = str(ROOT / "runs" / "compare.parquet"),
+) -> None:
+    """Ask many models the questions of chapter 8, as independent tasks on a cluster."""
+    from internals.findings.models.profile import wide
+    from internals.run import compare as many
+
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    rows = many.compare(names, table, scheduler=scheduler, tell=typer.echo)
+    answered = rows[rows["status"] == many.DONE]
+    if len(answered):
+        typer.echo(wide(answered.assign(model=answered["name"])).to_string(index=False))
+    typer.echo(f"The table is {table}.")
+    if (failed := rows["status"] == many.FAILED).any():
+        raise UserError(
+            f"{failed.sum()} task(s) failed; the table says why, and a rerun tries them again."
+        )
+
+
+@app.command()
 def bench() -> None:
     """Time whole reports about both standard models; the next build.json keeps the table."""
     from internals.run.bench import bench_reports

@@ -1,0 +1,1 @@
+"""Measurements of chapter 8: the same questions to several models."""
