@@ -172,6 +172,7 @@ local function sentence(finding)
     text = text .. " (" .. interval .. finding.n_text .. ")"
     text = text .. (finding.verdict == "reported" and "." or (": " .. verdict .. "."))
   end
+  text = text:gsub("(%a)'(%a)", "%1’%2") -- as in the prose around it
   return pandoc.Inlines(pandoc.Str(text))
 end
 
