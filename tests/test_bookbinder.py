@@ -14,6 +14,8 @@ from bs4 import BeautifulSoup
 
 from bookbinder.build import build_book
 from bookbinder.errors import BookError
+from bookbinder.execute import inline_values, kernel
+from bookbinder.model import Markdown
 from bookbinder.notebook.needs import kept_statements
 from bookbinder.parse import parse_chapter
 from internals.run.checkbook import _site
@@ -385,8 +387,8 @@ def small_book(root: Path, text: str) -> Path:
         ("# T\n\n<br>\n", "the element RawInline of Pandoc's Markdown is not known here"),
         ("# T\n\nA.\n\n[@who2020]\n", "one.qmd:5: “@who2020” is neither a label of the book nor"),
         (
-            "# T\n\n```{python}\n#| renderings: [light, dark]\n1\n```\n\nSee @nte-a.\n",
-            "one.qmd:8: “@nte-a” is neither",
+            "# T\n\nSee @nte-a.\n",
+            "one.qmd:3: “@nte-a” is neither",
         ),
         ("# T\n\n## A {#sec-a}\n\n## B {#sec-a}\n", "one.qmd:3: the label “sec-a” is used twice"),
         ("# T\n\n::: {#tbl-a}\nx\n:::\n", "one.qmd:3: “tbl-a” has no caption"),
@@ -411,6 +413,12 @@ def test_a_failed_cell_names_chapter_cell_and_error(tmp_path):
         build_book(root, formats=("html",))
 
 
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    with kernel(tmp_path_factory.mktemp("kernel"), {}) as run:
+        yield run
+
+
 @pytest.mark.parametrize(
     ("expression", "sentence"),
     [
@@ -420,11 +428,11 @@ def test_a_failed_cell_names_chapter_cell_and_error(tmp_path):
         ("1 / 0", r"one\.qmd:6: the inline value “1 / 0” failed: ZeroDivisionErr"),
     ],
 )
-def test_a_failed_inline_value_names_its_line(tmp_path, expression, sentence):
-    text = f"# T\n\nText.\nOne `{{python}} 1` and\n`{{python}} 2`,\nthen `{{python}} {expression}`."
-    root = small_book(tmp_path / "book", text + "\nLast `{python} 3`.\n")
+def test_a_failed_inline_value_names_its_line(run, expression, sentence):
+    text = f"Text.\nOne `{{python}} 1` and\n`{{python}} 2`,\nthen `{{python}} {expression}`."
     with pytest.raises(BookError, match=sentence):
-        build_book(root, formats=("html",))
+        inline_values(run, Markdown(text + "\nLast `{python} 3`.\n", "one.qmd", 3))
+    assert inline_values(run, Markdown("`{python} 1 + 1`", "one.qmd", 1)) == ["2"]
 
 
 def test_inline_values_of_a_paragraph_keep_their_order_and_their_form(tmp_path):

@@ -14,6 +14,7 @@ from bookbinder.build import build_book
 from internals.book import limits, lint
 from internals.book.lint import extracted, lint_book
 from internals.book.source import Chapter
+from internals.errors import UserError
 
 GOOD = """# Probabilities {#sec-probabilities}
 
@@ -115,6 +116,11 @@ def test_each_kind_of_fault_is_found_at_its_line(tmp_path, old, new, anchor, mes
     assert found
     line = text[: text.index(ANCHORS.get(anchor, anchor))].count("\n") + 1
     assert found[0].startswith(f"report/03-probabilities.qmd:{line}:")
+
+
+def test_a_cell_that_cannot_be_read_is_named_with_its_line(tmp_path):
+    with pytest.raises(UserError, match=r"03-probabilities\.qmd:3: this code fence is not closed"):
+        problems(tmp_path, "# T\n\n```{python}\n1\n")
 
 
 def test_extracted_cells_keep_their_line_numbers(tmp_path):

@@ -130,7 +130,7 @@ def _chapter(run: Run, source: ChapterSource) -> ExecutedChapter:
         if isinstance(segment, Cell):
             results.append(_run_cell(run, segment))
         else:
-            inline += _inline(run, segment)
+            inline += inline_values(run, segment)
     return ExecutedChapter(source, tuple(results), tuple(inline), time.monotonic() - began)
 
 
@@ -178,7 +178,7 @@ finally:
 """
 
 
-def _inline(run: Run, prose: Markdown) -> list[str]:
+def inline_values(run: Run, prose: Markdown) -> list[str]:
     """Values of all expressions in a piece of prose, in one turn of the kernel.
 
     There are hundreds in a chapter, and a turn costs more than most of them.

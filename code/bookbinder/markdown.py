@@ -40,7 +40,7 @@ def _cell(result: CellResult, images: Mapping[Any, str], folder: str) -> str:
     cell = result.cell
     if cell.options.get("include") is False:
         return ""
-    parts = [fence(cell.code, ".python .cell-code")] if cell.shown else []
+    parts = [fence(cell.code, ".python .cell-code")] if not cell.hidden else []
     if outputs := _outputs(cell, result, images, folder):
         parts.append(outputs)
     body = "\n\n".join(parts)

@@ -82,6 +82,13 @@ class Cell:
     file: str
     line: int
     """Line of the opening fence."""
+    start: int
+    """Line of the first line of code."""
+
+    @property
+    def lines(self) -> list[str]:
+        """Lines of code that are not empty."""
+        return [line for line in self.code.splitlines() if line.strip()]
 
     @property
     def label(self) -> str:
@@ -89,9 +96,9 @@ class Cell:
         return self.options.get("label", "")
 
     @property
-    def shown(self) -> bool:
-        """Whether the book shows the code."""
-        return self.options.get("echo") is not False and self.options.get("include") is not False
+    def hidden(self) -> bool:
+        """Whether readers see no code of it."""
+        return False in (self.options.get("echo"), self.options.get("include"))
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,17 @@ CELL_KEYS = {"label", "echo", "include", "renderings", "fig-alt", "tbl-cap"}
 
 
 def parse_chapter(root: Path, path: str) -> ChapterSource:
-    """Read one chapter.
+    """Read one chapter; for errors see `parse_text`."""
+    return parse_text((root / path).read_text("utf-8"), path)
+
+
+def parse_text(text: str, path: str) -> ChapterSource:
+    """Take a chapter apart; ``path`` names it.
 
     Raises:
         BookError: a cell is not closed, in another language, or has an option without effect.
     """
-    return ChapterSource(path, tuple(_segments((root / path).read_text("utf-8"), path)))
+    return ChapterSource(path, tuple(_segments(text, path)))
 
 
 def _segments(text: str, path: str) -> Iterator[Markdown | Cell]:
@@ -67,4 +72,6 @@ def _cell(source: str, index: int, path: str, line: int) -> Cell:
         if key not in CELL_KEYS:
             place = head[: head.index(str(key))].count("\n") + line + 1
             raise BookError(f"the cell option “{key}” has no effect here.", path, place)
-    return Cell(index, source[len(head) :].strip("\n"), options, path, line)
+    code = source[len(head) :]
+    before = head.count("\n") + len(code) - len(code.lstrip("\n"))
+    return Cell(index, code.strip("\n"), options, path, line, line + 1 + before)

@@ -20,7 +20,7 @@ from bookbinder import prose
 from bookbinder.errors import BookError
 from bookbinder.model import Book, Node
 from bookbinder.notebook.order import Code, Text, parts
-from bookbinder.notebook.outputs import code_cell, reduce_colours
+from bookbinder.notebook.outputs import code_cell
 from bookbinder.prose import Prose, linked_ids
 
 MAX_BYTES = 5_000_000
@@ -44,13 +44,10 @@ def write_notebook(book: Book, out_file: Path) -> dict[str, Any]:
         Facts for the record of the build: ``cells``, ``code_cells``, ``bytes``.
 
     Raises:
-        BookError: the notebook is not valid, or larger than 5 MB even with reduced colours.
+        BookError: the notebook is not valid, or larger than 5 MB.
     """
     notebook = _notebook(book)
     text = nbformat.writes(notebook)
-    if len(text.encode("utf-8")) > MAX_BYTES:
-        reduce_colours(notebook)
-        text = nbformat.writes(notebook)
     size = len(text.encode("utf-8"))
     if size > MAX_BYTES:
         raise BookError(

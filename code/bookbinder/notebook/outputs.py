@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import copy
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,21 +66,3 @@ def _with_resolved(outputs: list[dict[str, Any]], displays: Sequence[str]) -> li
             if "text/markdown" in output["data"]:
                 output["data"]["text/markdown"] = text
     return outputs
-
-
-def reduce_colours(notebook: Any) -> None:
-    """Store pictures with 256 colours: half to a quarter of the size, hardly visible in plots."""
-    bundles = [o.get("data", {}) for cell in notebook.cells for o in cell.get("outputs", ())]
-    bundles += [b for cell in notebook.cells for b in cell.get("attachments", {}).values()]
-    for bundle in bundles:
-        if "image/png" in bundle:
-            bundle["image/png"] = _few_colours(bundle["image/png"])
-
-
-def _few_colours(png: str) -> str:
-    from PIL import Image
-
-    small = io.BytesIO()
-    picture = Image.open(io.BytesIO(base64.b64decode(png)))
-    picture.convert("RGB").quantize(256).save(small, "PNG", optimize=True)
-    return base64.b64encode(small.getvalue()).decode("ascii")

@@ -59,9 +59,7 @@ def counts(root: Path | None = None, book: Path | None = None) -> pd.DataFrame:
     for chapter in sources:
         id = evidence.chapter_id(chapter.name)
         modules = sections(id) if id in chapters() else []
-        lines = Counter({True: 0, False: 0})
-        for cell in chapter.cells:
-            lines[cell.hidden] += len(cell.lines)
+        lines = Counter(cell.hidden for cell in chapter.cells for _ in cell.lines)
         kinds = [label.partition("-")[0] for label in chapter.labels]
         in_notebook = cells.get(Path(chapter.name).stem, []) if cells else None
         rows.append(

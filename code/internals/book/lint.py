@@ -196,7 +196,7 @@ def _labels(chapter: Chapter, labels: set[str], cited: set[str]) -> Iterator[tup
 def _pictures(chapter: Chapter) -> Iterator[tuple[int, str]]:
     """Tables have captions; pictures have words for those who do not see them."""
     for cell in chapter.cells:
-        label = cell.options.get("label", "")
+        label = cell.label
         if label.startswith("tbl-") and not cell.options.get("tbl-cap"):
             yield cell.line, f"{label} has no tbl-cap"
         draws = "renderings" in cell.options or label.startswith("fig-")
@@ -233,9 +233,8 @@ def extracted(chapters: Sequence[Chapter], folder: Path) -> list[Path]:
             imports.update(re.findall(r"import \w+ as (\w+)", cell.code))
             again = {name: name + "_" * (n - 1) for name, n in imports.items() if n > 1}
             code = re.sub(r"\b\w+\b", lambda m, new=again: new.get(m[0], m[0]), cell.code)  # type: ignore[misc]
-            start = cell.line + len(cell.options)
-            for number, line in enumerate(code.splitlines()):
-                lines[start + number] = line
+            for number, line in enumerate(code.splitlines(), cell.start - 1):
+                lines[number] = line
         file = folder / f"{evidence.chapter_id(chapter.name)}.py".replace("-", "_")
         file.write_text("\n".join(lines).rstrip() + "\n", "utf-8")
         files.append(file)

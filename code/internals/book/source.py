@@ -10,34 +10,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-_CELL = re.compile(r"(?ms)^```\{python\}\n(.*?)^```$")
+from bookbinder.errors import BookError
+from bookbinder.model import Cell
+from bookbinder.parse import INLINE, parse_text
+from internals.errors import UserError
+
 _FENCE = re.compile(r"(?ms)^(`{3,})[^\n]*\n.*?^\1$")
-_OPTION = re.compile(r"(?m)^#\|\s*([\w-]+):\s*(.*)$")
-_INLINE = re.compile(r"`\{python\}\s+([^`]+)`")
 _DIVISION = re.compile(r"(?m)^:{3,}\s*\{([^}]*)\}")
 _SPAN = re.compile(r"\]\{(\.(?:when|holds)[^}]*)\}")
 _LABEL = re.compile(r"#((?:sec|fig|tbl|eq|lst)-[\w-]+)")
 _CITED = re.compile(r"(?<![\w`])@((?:sec|fig|tbl|eq|lst)-[\w-]+\w)")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """An executable cell."""
-
-    code: str
-    """Without the option lines."""
-    options: dict[str, str]
-    line: int
-
-    @property
-    def lines(self) -> list[str]:
-        """Lines of code that are not empty."""
-        return [line for line in self.code.splitlines() if line.strip()]
-
-    @property
-    def hidden(self) -> bool:
-        """Whether readers see no code of it."""
-        return "false" in (self.options.get("echo"), self.options.get("include"))
 
 
 @dataclass(frozen=True)
@@ -58,16 +40,16 @@ class Chapter:
     text: str
 
     @cached_property
-    def cells(self) -> list[Cell]:
-        """Executable cells in order."""
-        return [
-            Cell(
-                re.sub(r"(?m)^#\|.*\n", "", match[1]),
-                {o[1]: o[2].strip().strip("\"'") for o in _OPTION.finditer(match[1])},
-                self.line(match.start()),
-            )
-            for match in _CELL.finditer(self.text)
-        ]
+    def cells(self) -> tuple[Cell, ...]:
+        """Executable cells in order.
+
+        Raises:
+            UserError: a cell cannot be read.
+        """
+        try:
+            return parse_text(self.text, self.name).cells
+        except BookError as error:
+            raise UserError(str(error)) from None
 
     @cached_property
     def prose(self) -> str:
@@ -77,13 +59,13 @@ class Chapter:
     @property
     def words(self) -> int:
         """Words of running text: no questions as asked, no rows of tables, no attributes."""
-        text = re.sub(r"(?m)^(:::|>|\|).*$", "", _INLINE.sub("value", self.prose))
+        text = re.sub(r"(?m)^(:::|>|\|).*$", "", INLINE.sub("value", self.prose))
         return len(re.findall(r"\w+(?:['’-]\w+)*", re.sub(r"\{[^}]*\}", "", text)))
 
     @property
     def inline(self) -> list[tuple[int, str]]:
         """Line and expression of every inline value."""
-        return [(self.line(m.start()), m[1].strip()) for m in _INLINE.finditer(self.prose)]
+        return [(self.line(m.start()), m[1].strip()) for m in INLINE.finditer(self.prose)]
 
     @property
     def divisions(self) -> list[Division]:
@@ -102,12 +84,12 @@ class Chapter:
     def labels(self) -> dict[str, int]:
         """Line of every label; those of cells too."""
         found = {m[1]: self.line(m.start()) for m in _LABEL.finditer(self.prose)}
-        return found | {c.options["label"]: c.line for c in self.cells if "label" in c.options}
+        return found | {c.label: c.line for c in self.cells if c.label}
 
     @property
     def cited(self) -> list[tuple[int, str]]:
         """Line and label of every cross-reference, those of captions too."""
-        captions = " ".join(v for c in self.cells for v in c.options.values())
+        captions = " ".join(str(v) for c in self.cells for v in c.options.values())
         inside = [(0, m[1]) for m in _CITED.finditer(captions)]
         return [(self.line(m.start()), m[1]) for m in _CITED.finditer(self.prose)] + inside
 
