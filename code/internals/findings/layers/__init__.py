@@ -1,0 +1,3 @@
+"""Chapter 7: findings about the residual stream and what passes through it."""
+
+SECTIONS = ("lens", "residual", "attribution", "patching", "probes")
