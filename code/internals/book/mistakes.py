@@ -39,7 +39,7 @@ def summary(report: Report) -> str:
     outcomes = [o for module in sections("laboratory") for _, _, o in _outcomes(report, module)]
     counts = Counter(outcomes)
     parts = [f"{count(n)} {verdict}" for verdict, n in counts.most_common()]
-    return f"{count(len(outcomes))} sentences: {listing(parts)}"
+    return f"{count(len(outcomes))} sentences ({listing(parts)})"
 
 
 def _outcomes(report: Report, module: ModuleType) -> Iterator[tuple[Mistake, Cited, Outcome]]:
