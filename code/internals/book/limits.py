@@ -82,14 +82,14 @@ def counts(root: Path | None = None, book: Path | None = None) -> pd.DataFrame:
 
 
 def limits(table: pd.DataFrame, root: Path | None = None) -> list[Limit]:
-    """Sizes of the whole book, from `counts` and from the files below ``root``."""
+    """Sizes of the book, from `counts` and from the files below ``root``; those that are known."""
     root = root or paths.ROOT
     five = table[table["chapter"].isin(FIVE)].sum(numeric_only=True)
     all_ = table.sum(numeric_only=True)
     python = {path: _lines(path) for path in (root / "code").rglob("*.py")}
     extensions = sum(n for path, n in python.items() if _extends(path.relative_to(root / "code")))
     report = sum(_lines(path) for path in [root / "index.qmd", *(root / "report").glob("*.qmd")])
-    return [
+    found = [
         *(
             Limit(f"pages of {row.chapter}", row.pages, PAGES_TODAY.get(row.chapter, aim), aim)
             for row in table.itertuples()
@@ -106,6 +106,7 @@ def limits(table: pd.DataFrame, root: Path | None = None) -> list[Limit]:
         Limit("lines of Python in code/", sum(python.values()), 28_000),
         Limit("lines of Python without extensions", sum(python.values()) - extensions, 25_000),
     ]
+    return [limit for limit in found if limit.found]
 
 
 def exceeded(table: pd.DataFrame, found: Iterable[Limit]) -> Iterator[str]:
