@@ -453,9 +453,9 @@ def test_every_cell_runs_on_every_kind_of_model(name, odd_folder, tiny_folder, m
         return
     assert missed <= (3 if name == "one head, list of ends" else 0)
     text = printed.getvalue()
-    assert "rows sum to 1.00" in text
-    assert "on later tokens: 0.000000" in text
-    assert "largest change of a logit: 0.0000" in text
+    assert "row sums 1.0000 … 1.0000" in text
+    assert "later: 0.0000" in text
+    assert "logits change by 0.0000" in text
     assert report.subject.loaded().model.config._attn_implementation != "by_hand"
 
 
