@@ -19,6 +19,7 @@ import torch
 from fable import ladder as trained
 from fable.dataset import build_dataset
 from fable.trainer import Recipe
+from internals import stats
 from internals.book import Report
 from internals.book.cells import NotMeasured, _bound
 from internals.book.source import read_chapter
@@ -259,6 +260,8 @@ def test_each_finding_comes_out_both_ways(monkeypatch, id, good):
         ("capitals", lambda m: answers(m.name, good)),
     ):
         monkeypatch.setattr(side_by_side, name, value)
+    error = stats.bootstrap_ci([0.001, 0.002] if good else [0.2, 0.3])
+    monkeypatch.setattr(side_by_side.calibration, "of_text", lambda _: SimpleNamespace(error=error))
     monkeypatch.setattr(side_by_side.tricks, "pairs", lambda m: pairs(m.name, good))
     kept = {"fable-gpt2": 8 if good else 2, "fable-llama": 2}
     monkeypatch.setattr(side_by_side.memory, "bytes_per_token", lambda facts: kept[facts])

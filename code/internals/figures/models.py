@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from internals.figures import style
 
@@ -26,49 +27,31 @@ def panels(profiles: pd.DataFrame, nearest: pd.DataFrame) -> Figure:
     """
     figure, axes = style.figure(2, 3, height_in=4.3)
     models = list(dict.fromkeys(profiles["model"]))
+    looks = {model: _look(number, model) for number, model in enumerate(models)}
+    rows = profiles.set_index(["quantity", "model"])
     for ax, (title, quantities) in zip(axes.flat, PANELS.items(), strict=False):
-        for number, model in enumerate(models):
-            own = profiles[profiles["model"] == model].set_index("quantity")
-            for place, quantity in enumerate(q for q in quantities if q in own.index):
-                _mark(
-                    ax, own.loc[quantity], place + 0.16 * (number - (len(models) - 1) / 2), number
-                )
+        for place, quantity in enumerate(quantities):
+            for number, model in enumerate(m for m in models if (quantity, m) in rows.index):
+                value, low, high = rows.loc[(quantity, model), ["value", "low", "high"]]
+                x = place + 0.16 * (number - (len(models) - 1) / 2)
+                ax.plot([x, x], [low, high], color=looks[model]["color"], lw=1.2)
+                ax.plot(x, value, lw=0, **looks[model])
         ax.set_xticks(range(len(quantities)), list(quantities.values()))
-        ax.set_xlim(-0.5, len(quantities) - 0.5)
-        ax.set_ylim(0, None)
-        ax.set_title(title)
-    figure.legend(*_legend(models), loc="outside lower center", ncols=len(models), frameon=False)
-    _alike(axes.flat[-1], nearest, models)
+        ax.set(title=title, xlim=(-0.5, len(quantities) - 0.5), ylim=(0, None))
+    for model, part in nearest.groupby("model", sort=False):
+        mean = part.groupby("depth")["cka"].mean()
+        axes.flat[-1].plot(mean.index, mean, **looks[model])
+    labels = {"xlabel": "share of its blocks", "ylabel": "CKA with the subject"}
+    axes.flat[-1].set(title="likeness", ylim=(0, 1), **labels)
+    handles = [Line2D([], [], lw=0, label=model, **look) for model, look in looks.items()]
+    below = {"loc": "outside lower center", "ncols": len(models), "frameon": False}
+    figure.legend(handles=handles, **below)
     return figure
 
 
-def _mark(ax: Any, row: pd.Series, x: float, number: int) -> None:
-    """A value with its interval, where it has one."""
-    if row["high"] > row["low"]:
-        ax.plot([x, x], [row["low"], row["high"]], color=_colour(number), lw=1.2)
-    ax.plot([x], [row["value"]], style.MARKERS[number], color=_colour(number), ms=4.5)
-
-
-def _alike(ax: Any, nearest: pd.DataFrame, models: list[str]) -> None:
-    for model, part in nearest.groupby("model", sort=False):
-        number = models.index(str(model))
-        mean = part.groupby("depth")["cka"].mean()
-        ax.plot(mean.index, mean, style.MARKERS[number] + "-", color=_colour(number), ms=3.5)
-    ax.set(title="alike with the model", xlabel="share of its blocks", ylabel="CKA", ylim=(0, 1))
-
-
-def _legend(models: list[str]) -> tuple[list[Any], list[str]]:
-    from matplotlib.lines import Line2D
-
-    handles: list[Any] = [
-        Line2D([], [], marker=style.MARKERS[i], color=_colour(i), lw=0, ms=5)
-        for i in range(len(models))
-    ]
-    return handles, models
-
-
-def _colour(number: int) -> str:
-    return style.CONTROL if number == 3 else style.CYCLE[number]
+def _look(number: int, model: str) -> dict[str, Any]:
+    colour = style.CONTROL if model.startswith("random") else style.CYCLE[number]
+    return {"color": colour, "marker": style.MARKERS[number], "ms": 4.5}
 
 
 def scaling(points: pd.DataFrame, lines: pd.DataFrame) -> Figure:

@@ -16,6 +16,7 @@ from internals.findings.models import profile
 from internals.measure.behaviour import tricks
 from internals.measure.generation import memory
 from internals.measure.models.reading import Untrained, alike, reading
+from internals.measure.probabilities import calibration
 from internals.measure.probabilities.capitals import capitals
 from internals.models import ModelHandle, open_model
 
@@ -32,6 +33,12 @@ def random(model: ModelHandle) -> Estimate:
     """Random weights need {value} a byte more than the trained ones of fable-llama."""
     trained = open_model(profile.REFERENCE)
     return _more(Untrained.of(trained), trained)
+
+
+@finding(unit="share", expect=below(0.02))
+def calibrated(model: ModelHandle) -> Estimate:
+    """With random weights in fable-llama the calibration error on text is {value}."""
+    return calibration.of_text(Untrained.of(open_model(profile.REFERENCE))).error
 
 
 @finding(unit="bits", expect=above(0.2))
