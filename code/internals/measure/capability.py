@@ -6,7 +6,6 @@ model must reach is stated here once; a test and the appendix on training read i
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from internals.cache import measurement
 from internals.measure import effort
 from internals.measure.answers import answer_scores
 from internals.measure.scoring import token_log_probs
-from internals.measure.windows import HELD_OUT
+from internals.measure.windows import HELD_OUT, documents
 from internals.paths import DATA
 from internals.tokens import start_ids
 
@@ -33,25 +32,24 @@ _LONGEST = 384
 
 @measurement(files=[HELD_OUT])
 def held_out_loss(model: ModelHandle) -> pd.DataFrame:
-    """Loss on shipped held-out documents
+    """Loss on shipped held-out stories
 
-    Columns: ``kind`` (stories, expository, generated), ``document``, ``bits``, ``bytes``. Documents
-    begin after an end token where the model has one, and are cut to its context.
+    One row a document: ``bits``, ``bytes``. Documents begin after an end token where the model has
+    one, and are cut to its context.
     """
     loaded = model.loaded()
     start = start_ids(loaded.tokenizer)
     limit = min(_LONGEST, loaded.facts.context_length) - len(start)
-    with (DATA / "heldout" / "documents.jsonl").open(encoding="utf-8") as lines:
-        documents = [json.loads(line) for line in lines]
-    documents = documents[:: max(1, len(documents) // effort.units(loaded.facts, len(documents)))]
+    texts = documents(("stories",))
+    texts = texts[:: max(1, len(texts) // effort.units(loaded.facts, len(texts)))]
     plain = {"add_special_tokens": False, "verbose": False}
-    ids = [loaded.tokenizer(d["text"], **plain)["input_ids"][:limit] for d in documents]
+    ids = [loaded.tokenizer(text, **plain)["input_ids"][:limit] for text in texts]
     scores = token_log_probs(loaded.model, [[*start, *row] for row in ids])
     rows = []
-    for number, (document, row, log_prob) in enumerate(zip(documents, ids, scores, strict=True)):
+    for row, log_prob in zip(ids, scores, strict=True):
         size = len(loaded.tokenizer.decode(row if start else row[1:]).encode())
-        rows.append((document["kind"], number, float(-log_prob.sum() / math.log(2)), size))
-    return pd.DataFrame(rows, columns=["kind", "document", "bits", "bytes"])
+        rows.append((float(-log_prob.sum() / math.log(2)), size))
+    return pd.DataFrame(rows, columns=["bits", "bytes"])
 
 
 @measurement(files=[EXPOSURE])
