@@ -42,8 +42,8 @@ BEAMS = 4
 BEAM, HUMAN = f"beam {BEAMS}", "human"
 SHOWN: tuple[tuple[Sampler, int], ...] = (
     (GREEDY, 1),
-    (Sampler("top-k 50", top_k=50), 2),
-    (Sampler("top-p 0.9", top_p=0.9), 2),
+    (Sampler("top-k", top_k=50), 2),
+    (Sampler("top-p", top_p=0.9), 2),
 )
 """What `on_one_prompt` shows, with the number of samples."""
 COLUMNS = ["setting", "prompt", "seed", "ids", "text"]
