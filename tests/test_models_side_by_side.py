@@ -235,13 +235,6 @@ def answers(name, good):
     return pd.DataFrame(rows, columns=["country", "template", "correct"])
 
 
-def pairs(name, good):
-    right = {"subject": good, "fable-llama": not good}[name]
-    rows = [(f"{f}{i}", f, True, 1.0, 1.0 if right or i == 0 else -1.0)
-            for f in "abcdefgh" for i in range(5)]  # fmt: skip
-    return pd.DataFrame(rows, columns=["id", "family", "switches", "control", "trick"])
-
-
 FINDINGS = {f.id: f for m in sections("models") for f in findings_of(m).values()}
 RULES = [id for id, f in FINDINGS.items() if f.expect is not None]
 MODELS = {name: SimpleNamespace(name=name, fingerprint=name, facts=name) for name in NAMES}
@@ -262,11 +255,8 @@ def test_each_finding_comes_out_both_ways(monkeypatch, id, good):
         monkeypatch.setattr(side_by_side, name, value)
     error = stats.bootstrap_ci([0.001, 0.002] if good else [0.2, 0.3])
     monkeypatch.setattr(side_by_side.calibration, "of_text", lambda _: SimpleNamespace(error=error))
-    monkeypatch.setattr(side_by_side.tricks, "pairs", lambda m: pairs(m.name, good))
     kept = {"fable-gpt2": 8 if good else 2, "fable-llama": 2}
     monkeypatch.setattr(side_by_side.memory, "bytes_per_token", lambda facts: kept[facts])
-    depth = pd.DataFrame([{"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}])
-    monkeypatch.setattr(profile, "rows", lambda *_: depth)
     losses = [1.9, 1.8, 1.68] if good else [1.5, 1.9, 1.53]
     monkeypatch.setattr(ladder, "documents", lambda: rungs(losses))
     found = dataclasses.replace(FINDINGS[id], estimate=FINDINGS[id].estimate.uncached)

@@ -50,7 +50,7 @@ def opened(spec: str) -> Record:
     """
     from internals import paths
     from internals.cache import keys
-    from internals.findings.models.profile import TASKS
+    from internals.findings.models import profile
     from internals.models import memory, open_model
     from internals.models.weights import weight_files
 
@@ -60,8 +60,10 @@ def opened(spec: str) -> Record:
     except UserError as error:
         return {"model": spec, "why": str(error)}
     made = {
-        task: keys.digest(keys.key_parts(ask, {"model": model}, root=paths.ROOT))
-        for task, ask in TASKS.items()
+        task: keys.digest(
+            keys.key_parts(profile.rows, {"task": task, "model": model}, root=paths.ROOT)
+        )
+        for task in profile.TASKS
     }
     return {"model": spec, "name": model.name, "bytes": size, "keys": made}
 

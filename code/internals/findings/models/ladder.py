@@ -37,20 +37,6 @@ def slope_blocks(model: ModelHandle) -> Estimate:
     return _slope("block_parameters")
 
 
-@finding(unit="bits")
-def bent(model: ModelHandle) -> Estimate:
-    """The middle rung lies {value} a byte above the line through the smallest and the largest."""
-    sizes, rows = ladder.by_document(ladder.documents())
-    middle = len(sizes) // 2
-
-    def off(x: np.ndarray) -> float:
-        loss, ends = ladder.losses(x), [0, -1]
-        line = ladder.predicted(sizes[ends], loss[ends], sizes[middle : middle + 1])
-        return float(loss[middle] - line[0])
-
-    return stats.bootstrap_ci(rows, off, unit="documents")
-
-
 @finding(unit="bits", expect=below(0.02))
 def alike_here(model: ModelHandle) -> Estimate:
     """Whatever floor is assumed, the line misses the rungs by at most {value} a byte."""

@@ -5,7 +5,9 @@ Tasks know one model each and nothing of one another, so that they can run anywh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -64,81 +66,64 @@ def likeness_by_group(a: Reading, b: Reading, share: float = 0.5) -> np.ndarray:
     return table.sort_values("group")["cka"].to_numpy()
 
 
-def _size(model: ModelHandle) -> dict[str, Estimate]:
-    facts = model.facts
-    values = {
-        "parameters": facts.n_parameters,
-        "layers": facts.n_layers,
-        "vocabulary": facts.vocab_size_tokenizer,
-        "weights_mib": facts.weight_bytes / 2**20,
-        "cache_kib": memory.bytes_per_token(facts) / 2**10,
-    }
-    return {name: exact(value, 1, "models") for name, value in values.items()}
+def _kept(model: ModelHandle) -> Estimate:
+    return _exact(memory.bytes_per_token(model.facts) / 2**10)
 
 
-def _text(model: ModelHandle) -> dict[str, Estimate]:
+def _exact(value: float) -> Estimate:
+    return exact(value, 1, "models")
+
+
+def _per_token(model: ModelHandle, column: str) -> Estimate:
     table = reading(model).texts
-    return {
-        "bytes_per_token": _ratio(table["bytes"], table["tokens"]),
-        "bits_per_token": _ratio(table["bits"], table["tokens"]),
-        "bits_per_byte": per_byte(model),
-        "stories": per_byte(model, "stories"),
-        "expository": per_byte(model, "expository"),
-    }
+    return _ratio(table[column], table["tokens"])
 
 
-def _calibration(model: ModelHandle) -> dict[str, Estimate]:
-    return {"calibration_error": calibration.of_text(model).error}
+def _strong(model: ModelHandle, kind: str) -> Estimate:
+    share = heads.ranked(model).groupby("kind")["strong"].mean()[kind]
+    return exact(share, model.facts.n_layers * model.facts.n_heads, "heads")
 
 
-def _facts(model: ModelHandle) -> dict[str, Estimate]:
-    return {"capitals": confidence.capital_first.estimate(model)}  # type: ignore[dict-item]
-
-
-def _tricks(model: ModelHandle) -> dict[str, Estimate]:
-    return {"tricks": tricks.both.estimate(model)}  # type: ignore[dict-item]
-
-
-def _heads(model: ModelHandle) -> dict[str, Estimate]:
-    strong = heads.ranked(model).groupby("kind")["strong"]
-    kinds = ("previous token", "induction", "first token")
-    n = model.facts.n_layers * model.facts.n_heads
-    return {f"{kind} heads": exact(strong.mean()[kind], n, "heads") for kind in kinds}
-
-
-def _depth(model: ModelHandle) -> dict[str, Estimate]:
-    return {"settles": lens.halved.estimate(model)}  # type: ignore[dict-item]
-
-
-def _likeness(model: ModelHandle) -> dict[str, Estimate]:
-    reference = open_model(REFERENCE)
-    own = reading(model)
-    return {
-        "likeness": likeness(own, reading(reference)),
-        "likeness_floor": likeness(own, reading(Untrained.of(reference))),
-    }
-
-
-def _speed(model: ModelHandle) -> dict[str, Estimate]:
+def _speed(model: ModelHandle) -> Estimate:
     if isinstance(model, Untrained):
         raise NotApplicable("random weights take as long as trained ones")
     texts = speed.texts(model).query("mode == 'cache'")
     by_text = texts.groupby("round").agg(new=("new", "max"), seconds=("seconds", "max"))
-    return {"tokens_per_second": stats.quartiles(by_text["new"] / by_text["seconds"], unit="texts")}
+    return stats.quartiles(by_text["new"] / by_text["seconds"], unit="texts")
 
 
-TASKS: dict[str, Callable[[ModelHandle], dict[str, Estimate]]] = {
-    "size": _size,
-    "text": _text,
-    "calibration": _calibration,
-    "facts": _facts,
-    "tricks": _tricks,
-    "heads": _heads,
-    "depth": _depth,
-    "likeness": _likeness,
-    "speed": _speed,
+Quantity = Callable[[ModelHandle], Estimate | None]
+TASKS: dict[str, dict[str, Quantity]] = {
+    "size": {
+        "parameters": lambda m: _exact(m.facts.n_parameters),
+        "layers": lambda m: _exact(m.facts.n_layers),
+        "vocabulary": lambda m: _exact(m.facts.vocab_size_tokenizer),
+        "weights_mib": lambda m: _exact(m.facts.weight_bytes / 2**20),
+        "cache_kib": _kept,
+    },
+    "text": {
+        "bytes_per_token": lambda m: _per_token(m, "bytes"),
+        "bits_per_token": lambda m: _per_token(m, "bits"),
+        "bits_per_byte": per_byte,
+        "stories": lambda m: per_byte(m, "stories"),
+        "expository": lambda m: per_byte(m, "expository"),
+    },
+    "calibration": {"calibration_error": lambda m: calibration.of_text(m).error},
+    "facts": {"capitals": confidence.capital_first.estimate},
+    "tricks": {"tricks": tricks.both.estimate},
+    "heads": {
+        f"{kind} heads": partial(_strong, kind=kind) for kind in ("previous token", "induction")
+    },
+    "depth": {"settles": lens.halved.estimate},
+    "likeness": {
+        "likeness": lambda m: likeness(reading(m), reading(open_model(REFERENCE))),
+        "likeness_floor": lambda m: likeness(
+            reading(m), reading(Untrained.of(open_model(REFERENCE)))
+        ),
+    },
+    "speed": {"tokens_per_second": _speed},
 }
-"""The last one takes times, and is asked when nothing else runs."""
+"""Tasks and their quantities. The last one takes times, and is asked when nothing else runs."""
 
 
 def rows(task: str, model: ModelHandle) -> pd.DataFrame:
@@ -147,30 +132,22 @@ def rows(task: str, model: ModelHandle) -> pd.DataFrame:
     Raises:
         NotApplicable: the task does not apply to the model.
     """
-    found = TASKS[task](model)
+    found = {name: ask(model) for name, ask in TASKS[task].items()}
     keep = ("value", "low", "high", "n", "unit")
     return pd.DataFrame(
-        [{"quantity": name} | {k: getattr(e, k) for k in keep} for name, e in found.items()]
+        [{"quantity": name} | {k: getattr(e, k) for k in keep} for name, e in found.items() if e]
     )
 
 
-def profiles(models: Sequence[ModelHandle]) -> pd.DataFrame:
-    """All tasks of some models: ``model`` and the columns of `rows`; no row where a task does not
-    apply."""
-    tables = []
-    for model in models:
-        for task in TASKS:
-            try:
-                tables.append(rows(task, model).assign(model=model.name))
-            except NotApplicable:
-                continue
-    return pd.concat(tables, ignore_index=True)
-
-
 def of_subject(model: ModelHandle) -> pd.DataFrame:
-    """The model, the small ones, and one of these with random weights (see `profiles`)."""
-    beside = others(model)
-    return profiles([model, *beside, Untrained.of(beside[-1])])
+    """All tasks of the model, the small ones, and one of these with random weights: ``model`` and
+    the columns of `rows`; no row where a task does not apply."""
+    beside, tables = others(model), []
+    for one in (model, *beside, Untrained.of(beside[-1])):
+        for task in TASKS:
+            with suppress(NotApplicable):
+                tables.append(rows(task, one).assign(model=one.name))
+    return pd.concat(tables, ignore_index=True)
 
 
 TITLES: dict[str, tuple[str, str]] = {

@@ -13,7 +13,6 @@ from internals import stats
 from internals.errors import NotApplicable
 from internals.findings import Estimate, above, below, exact, finding
 from internals.findings.models import profile
-from internals.measure.behaviour import tricks
 from internals.measure.generation import memory
 from internals.measure.models.reading import Untrained, alike, reading
 from internals.measure.probabilities import calibration
@@ -92,28 +91,6 @@ def facts(model: ModelHandle) -> Estimate:
     both = pd.concat([a, b], axis=1, join="inner", keys=["a", "b"]).reset_index()
     clusters = both["country"].to_numpy()
     return stats.paired_difference(both["a"], both["b"], clusters=clusters, unit="countries")
-
-
-@finding(unit="points", expect=above(0))
-def tricked(model: ModelHandle) -> Estimate:
-    """The model is right about both questions of a trick pair more often than fable-llama, by
-    {value}."""
-    tables = [tricks.pairs(m).set_index("id") for m in (model, _small(model))]
-    rights = [tricks.both_right(t[t["switches"]]).astype(float) for t in tables]
-    both = pd.concat(rights, axis=1, join="inner", keys=["a", "b"])
-    families = tables[0]["family"].reindex(both.index)
-    return stats.over_groups(both["a"] - both["b"], families, unit="families")
-
-
-@finding(unit="points")
-def settles(model: ModelHandle) -> Estimate:
-    """The tuned lens of the model has come half the way later than that of fable-llama, by {value}
-    of the blocks."""
-    a, b = (profile.rows("depth", m).iloc[0] for m in (model, _small(model)))
-    sides = [((r["high"] - r["low"]) / 2) for r in (a, b)]
-    half, value = (sides[0] ** 2 + sides[1] ** 2) ** 0.5, a["value"] - b["value"]
-    label = "intervals of two models on other documents, added in squares"
-    return Estimate(value, value - half, value + half, int(a["n"]), "documents", label)
 
 
 @finding(expect=above(0.6))
