@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import io
+import json
 import math
 from contextlib import redirect_stdout
 from functools import partial
@@ -32,7 +33,7 @@ from internals.measure.models import cost, ladder
 from internals.measure.models import reading as measured
 from internals.measure.models.reading import Reading, Untrained, alike, reading
 from internals.models import open_model
-from internals.paths import ROOT
+from internals.paths import DATA, ROOT
 
 SHORT = {"head": 10, "tail": 22, "words": 4}
 """Texts that fit into the context of a tiny model."""
@@ -331,3 +332,16 @@ def test_every_cell_runs_on_other_models(name, tiny_folder, monkeypatch):
                 scope |= {n: NotMeasured(str(why)) for n in _bound(ast.parse(code))}
     assert "bits a byte" in printed.getvalue()
     assert not any("def read" in code for code in missed)
+
+
+@pytest.mark.skipif(not ladder.FOLDER.exists(), reason="the ladder has not been trained here")
+def test_the_shipped_ladder_is_whole():
+    moments, own = ladder.moments(), ladder.documents()
+    last = moments[moments["step"] == moments["step"].max()]
+    assert set(last["width"]) == set(trained.WIDTHS), "all of them came to the end"
+    assert last["tokens"].min() >= 10_000_000
+    assert own.groupby("width").size().nunique() == 1
+    made = json.loads((ladder.FOLDER / "made.json").read_text("utf-8"))
+    known = json.loads((DATA / "training" / "meta.json").read_text("utf-8"))
+    assert made["data_sha256"] == known["train"]["sha256"]
+    assert made["recipe"] == dataclasses.asdict(Recipe())
