@@ -249,6 +249,12 @@ def test_a_split_prompt_has_the_text_of_the_usual_one(fable):
     assert usual != split
 
 
+def test_spelling_is_asked_of_words_seen_both_ways(fable):
+    table = artefacts.spelling.uncached(fable)
+    assert (table.groupby("word")["seen"].nunique() == 2).all()
+    assert table["letters"].between(0, 1).all()
+
+
 def test_a_tokenizer_that_adds_blanks_cannot_go_on_within_a_word(odd_folder):
     loaded = open_model(str(odd_folder("blank before words"))).loaded()
     with pytest.raises(NotApplicable, match="blank"):

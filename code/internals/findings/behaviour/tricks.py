@@ -5,13 +5,17 @@ from __future__ import annotations
 import pandas as pd
 
 from internals import stats
+from internals.errors import NotApplicable
 from internals.findings import Estimate, above, below, finding
 from internals.measure.behaviour import tricks as measured
 from internals.models import ModelHandle
 
 
 def _families(table: pd.DataFrame, values: pd.Series) -> Estimate:
-    return stats.over_groups(values.astype(float), table["family"], unit="families")
+    found = stats.over_groups(values.astype(float), table["family"], unit="families")
+    if found.interval is None:
+        raise NotApplicable("too few families of questions fit into its context")
+    return found
 
 
 def _part(model: ModelHandle, *, switches: bool) -> pd.DataFrame:

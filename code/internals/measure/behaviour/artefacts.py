@@ -257,7 +257,7 @@ def spelling(model: ModelHandle) -> pd.DataFrame:
             heads.append([*start, *ids, *spelled(tokenizer, ":")])
     if len(rows) < 15:
         raise NotApplicable("the vocabulary has too few of these words as one token")
-    steps = max(len(spelled(tokenizer, f" {' '.join(row[0])}")) for row in rows)
+    steps = max(len(word_ids(tokenizer, " ".join(row[0]))) for row in rows)
     if max(map(len, heads)) + steps > loaded.facts.context_length:
         raise NotApplicable("a question does not fit into the context")
     made = generate(loaded.model, heads, steps).ids

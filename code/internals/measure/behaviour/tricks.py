@@ -144,7 +144,7 @@ def separation(table: pd.DataFrame, group: str, score: str = "entropy_bits") -> 
 def pairs(model: ModelHandle, path: Path = questions.PAIRS) -> pd.DataFrame:
     """Trick questions and their controls
 
-    One row a pair, means over its wordings (the first one, of a large model): ``id``, ``family``,
+    One row a pair, means over its wordings (the first two, of a large model): ``id``, ``family``,
     ``switches`` (the trick changes which continuation is right; else it only tempts), ``control``
     and ``trick`` (log-odds in bits of the right against the wrong continuation).
     """
@@ -152,7 +152,7 @@ def pairs(model: ModelHandle, path: Path = questions.PAIRS) -> pd.DataFrame:
 
     loaded = model.loaded()
     tokenizer = loaded.tokenizer
-    wordings = effort.units(loaded.facts, questions.PARAPHRASES)
+    wordings = effort.units(loaded.facts, questions.PARAPHRASES, least=2)
     rows, asked = [], []
     for pair in questions.trick_pairs(path):
         right, trap = word_ids(tokenizer, pair.trick_right), word_ids(tokenizer, pair.trap)
