@@ -1,20 +1,24 @@
-"""The feature book through Quarto and without it: the same words, numbers, pictures and pages.
+"""Two books through Quarto and without it: the same words, numbers, pictures and pages.
 
-Quarto renders it with the settings of the real book. Left out are a token that looks like a
-reference, which Quarto does not escape, and words behind a reference, which it drops.
+The feature book, with the settings of the real one; and a chapter of the real book with its ledger,
+about the embedded model. Left out of the first are a token that looks like a reference, which
+Quarto does not escape, and words behind a reference, which it drops.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pypdf
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 
 from bookbinder.build import build_book
@@ -30,7 +34,13 @@ pytestmark = [
         FOUND is None, reason=f"no Quarto {'.'.join(map(str, quarto.MINIMUM))} or newer on PATH"
     ),
 ]
-PAGES = [f"report/{name}.html" for name in ("one", "two", "three", "four", "app")]
+CHAPTER = "report/02-tokenization.qmd"
+"""It refers to no other chapter."""
+PAGES = [
+    *[("features", f"report/{name}.html") for name in ("one", "two", "three", "four", "app")],
+    *[("real", f"report/{name}.html") for name in ("02-tokenization", "evidence")],
+]
+HOMES = [("features", "index.html"), ("real", "index.html")]
 
 
 def feature_book(folder: Path) -> Path:
@@ -48,22 +58,72 @@ def feature_book(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory) -> tuple[Path, Path]:
-    """Folders of the two books."""
-    root = tmp_path_factory.mktemp("both")
-    ours, theirs = feature_book(root / "ours"), feature_book(root / "theirs")
-    build_book(ours, formats=("html", "pdf"))
+def real_book(folder: Path) -> Path:
+    """A chapter of the real book with its ledger."""
+    folder.mkdir()
+    for name in ("data", "code"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "index.qmd").write_text("# Home {.unnumbered}\n\nA book: @sec-tokenization.\n")
+    (folder / "report").mkdir()
+    names = (CHAPTER, "report/evidence.qmd", "report/references.qmd", "report/references.bib")
+    for name in names:
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "report/filters").symlink_to(ROOT / "report/filters")
+    config = yaml.safe_load((ROOT / "_quarto.yml").read_text("utf-8"))
+    config["book"] |= {"chapters": ["index.qmd", CHAPTER], "appendices": list(names[1:3])}
+    (folder / "_quarto.yml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
+    return folder
+
+
+def run(command: list[str], root: Path, environment: dict[str, str]) -> None:
     done = subprocess.run(
-        [str(FOUND.path), "render"],
-        cwd=theirs,
-        env={**os.environ, "QUARTO_PYTHON": sys.executable},  # INTERNALS_BUILD is set: no records
-        capture_output=True,
-        text=True,
-        timeout=500,
+        command, cwd=root, env=environment, capture_output=True, text=True, timeout=900
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return ours / "_book", theirs / "_book"
+    assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-2000:]
+
+
+@pytest.fixture(scope="module")
+def books(tmp_path_factory):
+    """``books("real")`` are the folders of that book by the two ways."""
+    environment = {**os.environ, "QUARTO_PYTHON": sys.executable}
+
+    @cache
+    def rendered(name: str) -> tuple[Path, Path]:
+        root = tmp_path_factory.mktemp("both")
+        ours, theirs = root / "ours", root / "theirs"
+        if name == "features":
+            build_book(feature_book(ours), formats=("html", "pdf"))
+            # INTERNALS_BUILD is set: no records
+            run([str(FOUND.path), "render"], feature_book(theirs), environment)
+            return ours / "_book", theirs / "_book"
+        own = {k: v for k, v in environment.items() if k != "INTERNALS_BUILD"}
+        own |= {"REPORT_MODEL": "fable-gpt2", "QUARTO": "skip"}
+        report = [sys.executable, "-m", "internals", "report", "fable-gpt2"]
+        shutil.copytree(real_book(ours), theirs, symlinks=True)
+        run(report, ours, own | {"INTERNALS_ROOT": str(ours)})
+        run([str(FOUND.path), "render"], theirs, own | {"INTERNALS_ROOT": str(theirs)})
+        return ours / "_book", theirs / "_book"
+
+    return rendered
+
+
+@pytest.fixture
+def both(books, request) -> tuple[Path, Path]:
+    """Folders of the two books."""
+    return books(getattr(request, "param", "features"))
+
+
+def test_both_ways_leave_the_same_files(books):
+    ours, theirs = books("real")
+    names = ("index.html", "report.pdf", "report.ipynb", "evidence.json", "build.json")
+    for name in names:
+        assert (ours / name).is_file(), name
+        assert (theirs / name).is_file(), name
+    one, other = (json.loads((b / "evidence.json").read_text("utf-8")) for b in (ours, theirs))
+    assert one == other
+    cells = [json.loads((b / "report.ipynb").read_text("utf-8"))["cells"] for b in (ours, theirs)]
+    first, second = ([cell["source"] for cell in of] for of in cells)
+    assert first == second
 
 
 def main_of(book: Path, page: str) -> BeautifulSoup:
@@ -79,7 +139,7 @@ def words(node) -> str:
     return re.sub(r" (?=[.,;:)’”])|(?<=[(“‘]) ", "", text)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(("both", "page"), PAGES, indirect=["both"])
 def test_headings_have_the_same_numbers(both, page):
     def headings(book):
         # Tabs begin with headings, which become buttons here and list items there.
@@ -89,13 +149,13 @@ def test_headings_have_the_same_numbers(both, page):
     assert ours == theirs
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(("both", "page"), PAGES, indirect=["both"])
 def test_captions_have_the_same_numbers(both, page):
     ours, theirs = ([words(c) for c in main_of(b, page).find_all("figcaption")] for b in both)
     assert ours == theirs
 
 
-@pytest.mark.parametrize("page", ["index.html", *PAGES])
+@pytest.mark.parametrize(("both", "page"), [*HOMES, *PAGES], indirect=["both"])
 def test_references_read_the_same(both, page):
     def references(book):
         links = [words(a) for a in main_of(book, page).find_all("a", href=True)]
@@ -107,7 +167,7 @@ def test_references_read_the_same(both, page):
     assert ours or page.endswith("app.html")
 
 
-@pytest.mark.parametrize("page", ["index.html", *PAGES])
+@pytest.mark.parametrize(("both", "page"), [*HOMES, *PAGES], indirect=["both"])
 def test_paragraphs_read_the_same(both, page):
     def paragraphs(book):
         main = main_of(book, page)
@@ -120,7 +180,7 @@ def test_paragraphs_read_the_same(both, page):
     assert ours == theirs
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(("both", "page"), PAGES, indirect=["both"])
 def test_there_are_as_many_pictures_tables_and_formulas_and_all_pictures_exist(both, page):
     counts = []
     for book in both:
@@ -142,31 +202,57 @@ def test_tables_are_sorted_and_hints_unfold_in_both(both):
         assert "aria-sort" in scripts
 
 
+def visited(page: Path, scratch: Path, *arguments: str) -> str:
+    """What Chromium makes of a page that is opened from disk."""
+    flags = ["headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-sync"]
+    flags += ["disable-background-networking", "disable-component-update", "disable-extensions"]
+    flags += [f"user-data-dir={scratch}", "virtual-time-budget=4000", "dump-dom", *arguments]
+    command = [BROWSER, *(f"--{flag}" for flag in flags), page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-@pytest.mark.parametrize("page", ["index.html", *PAGES])
+@pytest.mark.parametrize(("both", "page"), [*HOMES, *PAGES], indirect=["both"])
 def test_no_page_asks_the_network(both, page, tmp_path):
     for number, book in enumerate(both):
         log = tmp_path / f"net-{number}.json"
-        subprocess.run(
-            [
-                *(BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
-                *(
-                    "--no-first-run",
-                    "--disable-background-networking",
-                    "--disable-component-update",
-                ),
-                *(f"--user-data-dir={tmp_path / f'profile-{number}'}", f"--log-net-log={log}"),
-                *("--disable-sync", "--disable-extensions", (book / page).as_uri()),
-            ],
-            capture_output=True,
-            timeout=120,
-            check=True,
-        )
+        visited(book / page, tmp_path / f"profile-{number}", f"log-net-log={log}")
         asked = set(
             re.findall(r'"initiator":"file[^"]*"[^}]*"url":"(https?://[^"]+)', log.read_text())
         )
         asked |= set(re.findall(r"https?://(?:fonts|cdn|unpkg)[^\"\\]+", log.read_text()))
         assert asked == set()
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+def test_the_search_of_quarto_works_from_disk(both, tmp_path):
+    page = both[1] / "report/four.html"
+    ask = 'readSearchData().then((i) => { document.title = i.search("footnote")[0].item.href })'
+    asking = page.with_name("asking.html")
+    asking.write_text(page.read_text("utf-8") + f"<script>{ask}</script>", "utf-8")
+    assert "<title>report/two.html" in visited(asking, tmp_path)
+
+
+def right_edges(pdf: Path) -> list[tuple[float, str]]:
+    """Where words end, as shares of the page's width; pypdf knows only where they begin."""
+    command = ["pdftotext", "-bbox", str(pdf), "-"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = []
+    for page in re.split(r"<page ", text)[1:]:
+        width = float(re.search(r'width="([\d.]+)"', page)[1])
+        words = re.findall(r'xMax="([\d.]+)" yMax="[\d.]+">(.*?)</word>', page)
+        found += [(float(x) / width, word) for x, word in words]
+    return found
+
+
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="no poppler on this machine")
+@pytest.mark.parametrize("name", ["features", "real"])
+def test_no_word_of_a_pdf_ends_in_the_margin(books, name):
+    for book in books(name):
+        edges = right_edges(book / "report.pdf")
+        assert len(edges) > 500
+        assert [word for edge, word in edges if edge > 0.91] == []
 
 
 def test_both_pdfs_hold_the_same_and_nothing_crosses_the_margin(both):
