@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from internals.book.cited import Cited
 from internals.book.tables import Table, escape, escape_code, pipe_table
@@ -52,8 +52,7 @@ def _outcomes(report: Report, module: ModuleType) -> Iterator[tuple[Mistake, Cit
 def _measured(found: Mistake, cited: Cited) -> str:
     if cited.result.estimate is None:
         return f"Not measured: {cited.result.reason.rstrip('.')}."
-    interval: Any = f" {cited.interval}" if cited.result.estimate.interval else ""
-    sentence = found.measured.replace("{value}", f"{cited.text}{interval}")
+    sentence = found.measured.replace("{value}", str(cited.full))
     return f"{sentence[:-1]} ({cited.n})."
 
 
