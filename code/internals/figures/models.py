@@ -23,19 +23,24 @@ PANELS = {
 def panels(profiles: pd.DataFrame, nearest: pd.DataFrame) -> Figure:
     """What each model answers, and how alike its states are with others'.
 
-    ``profiles``: of `findings.models.profile`; ``nearest``: of `findings.models.side_by_side`.
+    ``profiles``: of `findings.models.profile`; bits of random weights are left out. ``nearest``: of
+    `findings.models.side_by_side`.
     """
     figure, axes = style.figure(2, 3, height_in=4.3)
     models = list(dict.fromkeys(profiles["model"]))
     looks = {model: _look(number, model) for number, model in enumerate(models)}
-    rows = profiles.set_index(["quantity", "model"])
+    # Their bits are so many that the other models could not be told apart.
+    floored = profiles["model"].map(_is_random) & profiles["quantity"].isin(PANELS["bits a byte"])
+    rows = profiles[~floored].set_index(["quantity", "model"])
     for ax, (title, quantities) in zip(axes.flat, PANELS.items(), strict=False):
         for place, quantity in enumerate(quantities):
-            for number, model in enumerate(m for m in models if (quantity, m) in rows.index):
+            for number, model in enumerate(models):
+                if (quantity, model) not in rows.index:
+                    continue
                 value, low, high = rows.loc[(quantity, model), ["value", "low", "high"]]
                 x = place + 0.16 * (number - (len(models) - 1) / 2)
                 ax.plot([x, x], [low, high], color=looks[model]["color"], lw=1.2)
-                ax.plot(x, value, lw=0, **looks[model])
+                ax.plot(x, value, lw=0, clip_on=False, zorder=3, **looks[model])
         ax.set_xticks(range(len(quantities)), list(quantities.values()))
         ax.set(title=title, xlim=(-0.5, len(quantities) - 0.5), ylim=(0, None))
     for model, part in nearest.groupby("model", sort=False):
@@ -50,8 +55,12 @@ def panels(profiles: pd.DataFrame, nearest: pd.DataFrame) -> Figure:
 
 
 def _look(number: int, model: str) -> dict[str, Any]:
-    colour = style.CONTROL if model.startswith("random") else style.CYCLE[number]
+    colour = style.CONTROL if _is_random(model) else style.CYCLE[number]
     return {"color": colour, "marker": style.MARKERS[number], "ms": 4.5}
+
+
+def _is_random(model: str) -> bool:
+    return model.startswith("random")
 
 
 def scaling(points: pd.DataFrame, lines: pd.DataFrame) -> Figure:
