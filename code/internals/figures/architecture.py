@@ -38,7 +38,7 @@ def embedding_shares(table: pd.DataFrame) -> Figure:
         bold = "bold" if row.this else "normal"
         ax.annotate(style.plain(row.name), (row.million, row.percent), size=8, weight=bold, **text)
     sns.move_legend(ax, "lower left", title="head")
-    return style.finish(figure, height_in=2.2)
+    return style.finish(figure, height_in=2.0)
 
 
 def head_cut(table: pd.DataFrame) -> Figure:
@@ -54,7 +54,7 @@ def head_cut(table: pd.DataFrame) -> Figure:
     ax.fill_between(curve["k"], curve["low"], curve["high"], alpha=0.2, lw=0)
     ax.set(xlabel="directions that the head sees", ylabel="bits per token")
     ax.set_xticks(curve["k"], [f"{k}" for k in curve["k"]])
-    return style.finish(figure, height_in=1.6)
+    return style.finish(figure, height_in=1.5)
 
 
 def shared_means(positions: int = 4, features: int = 5) -> Figure:
@@ -67,7 +67,7 @@ def shared_means(positions: int = 4, features: int = 5) -> Figure:
     roles[0, 0, 1] = roles[1, 0, :, 2] = 1
     roles[1, 0, 2:, 2] = 2  # a later token shares the mean
     roles[1, 1, :, 2] = 3  # and so does another sequence
-    figure, axes = style.figure(2, 2, height_in=1.8)
+    figure, axes = style.figure(2, 2, height_in=1.6)
     colours = ListedColormap([style.ink().panel, style.SKY, style.ORANGE, style.PURPLE])
     look = {"vmin": 0, "vmax": 3, "cmap": colours, "cbar": False, "linewidths": 1.5, "fmt": ""}
     look |= {"linecolor": style.ink().paper, "annot_kws": {"size": 8, "color": "black"}}
@@ -103,4 +103,4 @@ def value_sizes(table: pd.DataFrame) -> Figure:
     grid.axes[0, 0].set_ylabel("absolute value")
     grid.set_titles("{col_name}")
     grid.legend.set_title("")
-    return style.below(grid, height_in=2.1)
+    return style.below(grid, height_in=1.9)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SPINE_X = 1.35
 """Where the residual stream runs down the page."""
 WIDTH = 10.0
-_LINE, _PAD, _GAP, _STEP = 0.27, 0.14, 0.18, 0.38
+_LINE, _PAD, _GAP, _STEP = 0.25, 0.13, 0.17, 0.34
 """Height of a line, room in a box around its lines, between boxes, and for a shape on the spine."""
 _BOX_X, _BOX_WIDTH, _IN_X, _BUS_X, _OUT_X = 3.9, 5.6, 4.4, 3.45, 9.72
 """Boxes beside the spine: left edge, width, where they are entered, lines around parallel ones."""

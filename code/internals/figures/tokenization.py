@@ -46,7 +46,7 @@ def chips(tokens: pd.DataFrame) -> Figure:
             x += width + 0.12
     ax.set(xlim=(0, CHIPS_WIDE), ylim=(y, 0))
     ax.set_axis_off()
-    figure.set_size_inches(style.WIDTH_IN, 0.1 - y * 0.25)
+    figure.set_size_inches(style.WIDTH_IN, 0.1 - y * 0.205)
     return figure
 
 
@@ -62,8 +62,8 @@ def number_pieces(splits: pd.DataFrame) -> Figure:
         data, x="digits", weights="numbers", hue="pieces", col="tokenizer", multiple="fill",
         discrete=True, shrink=0.8, palette="viridis", hue_order=[1, 2, 3, 4],
     )  # fmt: skip
-    grid.set(xlabel="digits of the number", ylabel="share of the numbers", xticks=[1, 2, 3, 4])
-    return style.below(grid.set_titles("{col_name}", size=9), height_in=1.9)
+    grid.set(xlabel="digits of the number", ylabel="share", xticks=[1, 2, 3, 4])
+    return style.below(grid.set_titles("{col_name}", size=9), height_in=1.7)
 
 
 def cosines(table: pd.DataFrame) -> Figure:
@@ -75,7 +75,7 @@ def cosines(table: pd.DataFrame) -> Figure:
         palette=style.CYCLE[:3],
     )  # fmt: skip
     grid.set(xlabel="cosine with the capitalised form", ylabel="words")
-    return style.below(grid, height_in=1.7, columns=3)
+    return style.below(grid, height_in=1.6, columns=3)
 
 
 def context_layers(table: pd.DataFrame) -> Figure:
@@ -95,7 +95,7 @@ def context_layers(table: pd.DataFrame) -> Figure:
             ax = grid.axes.flat[max(column, number)]
             ax.fill_between(kind["layer"], kind["low"], kind["high"], color=colour, alpha=0.2, lw=0)
     grid.set(xlabel="layer (0: embedding)", ylabel="")
-    return style.below(grid.set_titles("{col_name}"), height_in=2.0)
+    return style.below(grid.set_titles("{col_name}"), height_in=1.9)
 
 
 def premium_dots(table: pd.DataFrame) -> Figure:
@@ -114,5 +114,5 @@ def premium_dots(table: pd.DataFrame) -> Figure:
     ax.axvline(1, color=style.ink().muted, lw=1)
     ax.set(xscale="log", xlabel="ratio to English for the same articles (log scale)", ylabel="")
     style.plain_ticks(ax.xaxis)
-    ax.legend(title="", loc="center left", fontsize=8)
-    return style.finish(ax, height_in=2.8)
+    ax.legend(title="", loc="lower right", fontsize=8)
+    return style.finish(ax, height_in=2.6)
