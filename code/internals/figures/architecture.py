@@ -67,7 +67,7 @@ def shared_means(positions: int = 4, features: int = 5) -> Figure:
     roles[0, 0, 1] = roles[1, 0, :, 2] = 1
     roles[1, 0, 2:, 2] = 2  # a later token shares the mean
     roles[1, 1, :, 2] = 3  # and so does another sequence
-    figure, axes = style.figure(2, 2, height_in=1.6)
+    figure, axes = style.figure(2, 2, height_in=1.7)
     colours = ListedColormap([style.ink().panel, style.SKY, style.ORANGE, style.PURPLE])
     look = {"vmin": 0, "vmax": 3, "cmap": colours, "cbar": False, "linewidths": 1.5, "fmt": ""}
     look |= {"linecolor": style.ink().paper, "annot_kws": {"size": 8, "color": "black"}}

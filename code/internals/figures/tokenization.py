@@ -75,7 +75,8 @@ def cosines(table: pd.DataFrame) -> Figure:
         palette=style.CYCLE[:3],
     )  # fmt: skip
     grid.set(xlabel="cosine with the capitalised form", ylabel="words")
-    return style.below(grid, height_in=1.6, columns=3)
+    grid.legend.set_title("")
+    return style.below(grid, height_in=1.5, columns=3)
 
 
 def context_layers(table: pd.DataFrame) -> Figure:
@@ -95,7 +96,8 @@ def context_layers(table: pd.DataFrame) -> Figure:
             ax = grid.axes.flat[max(column, number)]
             ax.fill_between(kind["layer"], kind["low"], kind["high"], color=colour, alpha=0.2, lw=0)
     grid.set(xlabel="layer (0: embedding)", ylabel="")
-    return style.below(grid.set_titles("{col_name}"), height_in=1.9)
+    grid.legend.set_title("")
+    return style.below(grid.set_titles("{col_name}"), height_in=1.7)
 
 
 def premium_dots(table: pd.DataFrame) -> Figure:
@@ -115,4 +117,4 @@ def premium_dots(table: pd.DataFrame) -> Figure:
     ax.set(xscale="log", xlabel="ratio to English for the same articles (log scale)", ylabel="")
     style.plain_ticks(ax.xaxis)
     ax.legend(title="", loc="lower right", fontsize=8)
-    return style.finish(ax, height_in=2.6)
+    return style.finish(ax, height_in=2.5)
