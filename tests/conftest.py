@@ -20,6 +20,11 @@ os.environ.pop("REPORT_MODEL", None)
 os.environ.pop("INTERNALS_DEBUG", None)
 
 import pytest  # noqa: E402 - the environment comes first
+from hypothesis import settings  # noqa: E402
+
+# A busy machine is slow, not wrong.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

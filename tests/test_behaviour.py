@@ -211,7 +211,7 @@ def test_what_is_written_ends_with_the_line_or_the_text(fable, monkeypatch):
 
 
 @given(st.text("abcdefghij", min_size=2, max_size=8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_forced_split_stands_for_the_same_text(text):
     tokenizer = open_model("fable-gpt2").loaded().tokenizer
     ids = artefacts.same_text(tokenizer, list(text))

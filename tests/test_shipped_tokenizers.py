@@ -62,7 +62,7 @@ _words = st.sampled_from(
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     text=st.lists(
         st.one_of(
@@ -78,7 +78,7 @@ def test_ids_are_those_of_tiktoken(name, text):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_entries_side_by_side_are_joined_as_by_tiktoken(name, data):
     """Texts made of entries reach merges that ordinary words never need."""

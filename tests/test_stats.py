@@ -97,7 +97,7 @@ def test_pairs_cancel_what_units_share():
 
 
 @given(st.lists(st.floats(-100, 100), min_size=3, max_size=30))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_interval_of_a_mean_lies_within_the_values(values):
     estimate = stats.bootstrap_ci(values, n_resamples=200)
     assert min(values) - 1e-9 <= estimate.low <= estimate.high <= max(values) + 1e-9

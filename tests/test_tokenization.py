@@ -111,7 +111,7 @@ def test_random_strings_are_the_same_for_the_same_seed_and_of_their_kind():
     assert all(" " <= c <= "~" for s in coverage.random_strings("ASCII", 50, 2) for c in s)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(alphabet="abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=12))
 def test_merges_applied_one_by_one_end_at_the_tokens_of_the_library(word):
     tokenizer = byte_level_bpe()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from internals.tokens import (
@@ -36,7 +36,6 @@ def test_the_byte_alphabet_is_the_one_of_the_tokenizers_library():
 
 
 @given(anything)
-@settings(deadline=None)
 def test_bytes_of_byte_level_tokens_spell_the_text(text):
     assert b"".join(p.raw for p in pieces(byte_level_bpe(), text, split_special=True)) == (
         text.encode()
@@ -44,7 +43,6 @@ def test_bytes_of_byte_level_tokens_spell_the_text(text):
 
 
 @given(anything)
-@settings(deadline=None)
 def test_bytes_of_byte_fallback_tokens_spell_the_text_after_its_prefix_space(text):
     raw = b"".join(p.raw for p in pieces(byte_fallback_bpe(), text, split_special=True))
     # "▁" itself cannot be told from a space by this kind of tokenizer.
