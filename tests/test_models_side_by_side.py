@@ -334,7 +334,6 @@ def test_every_cell_runs_on_other_models(name, tiny_folder, monkeypatch):
     assert not any("def read" in code for code in missed)
 
 
-@pytest.mark.skipif(not ladder.FOLDER.exists(), reason="the ladder has not been trained here")
 def test_the_shipped_ladder_is_whole():
     moments, own = ladder.moments(), ladder.documents()
     last = moments[moments["step"] == moments["step"].max()]

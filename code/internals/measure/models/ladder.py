@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from internals import stats
-from internals.errors import NotApplicable
 from internals.measure.windows import PROSE
 from internals.paths import DATA
 
@@ -31,8 +30,6 @@ def documents() -> pd.DataFrame:
     Columns: ``width``, ``parameters``, ``block_parameters``, ``tokens`` (read in training),
     ``document``, ``kind``, ``bytes``, ``bits``.
     """
-    if not (FOLDER / "documents.csv").is_file():
-        raise NotApplicable("the ladder of sizes has not been trained; `make train-ladder` does it")
     table = pd.read_csv(FOLDER / "documents.csv")
     last = moments().groupby("width").last(numeric_only=True)
     sizes = last[["parameters", "block_parameters", "tokens"]]
