@@ -163,11 +163,6 @@ def test_limits_are_told_when_they_are_exceeded(tmp_path):
     ]
 
 
-def test_a_limit_that_is_not_reached_yet_names_the_aim():
-    assert str(limits.Limit("lines", 1200, 1300, 1000)) == "lines: 1,200 of 1,300; the aim is 1,000"
-    assert str(limits.Limit("lines", 900, 1300, 1000)) == "lines: 900 of 1,300"
-
-
 def test_counts_tell_hidden_from_visible_lines(tmp_path):
     problems(tmp_path, GOOD)
     (row,) = limits.counts(tmp_path, tmp_path).to_dict("records")

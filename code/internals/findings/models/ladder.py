@@ -39,7 +39,8 @@ def slope_blocks(model: ModelHandle) -> Estimate:
 
 @finding(unit="bits", expect=below(0.02))
 def alike_here(model: ModelHandle) -> Estimate:
-    """Whatever floor is assumed, the line misses the rungs by at most {value} a byte."""
+    """Whatever floor is assumed, the line misses the three sizes by no more than {value} a byte
+    (root mean square)."""
     table = ladder.lines(ladder.documents())
     return exact(table["error"].max(), len(ladder.FLOORS), "lines")
 
