@@ -48,7 +48,7 @@ def read_at(facts: ModelFacts) -> list[int]:
 
 @measurement(timing=True, files=[HELD_OUT])
 def texts(model: ModelHandle) -> pd.DataFrame:
-    """Whole texts with and without a cache, each at least three times
+    """Whole texts with and without a cache, three times each
 
     Greedy continuations of the first tokens of held-out documents, a document for each round; both
     ways in turn, the first one changing from round to round, after a short text of each that is
@@ -59,7 +59,7 @@ def texts(model: ModelHandle) -> pd.DataFrame:
     loaded = model.loaded()
     read = read_at(loaded.facts)
     place = np.arange(1, read[-1] + 1)
-    prompts = windows(loaded, effort.units(loaded.facts, 5, least=3), PROMPT)
+    prompts = windows(loaded, 3, PROMPT)
     for mode in MODES:
         timed_text(loaded.model, prompts[:1], 2, cached=mode == "cache")
     frames = []
