@@ -4,9 +4,7 @@ planted worlds, cells and measurements on odd models."""
 from __future__ import annotations
 
 import dataclasses
-import io
 import math
-from contextlib import redirect_stdout
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,8 +13,8 @@ import pytest
 import torch
 import transformers as tf
 
+from chapter_cells import run_cells
 from internals.book import Report
-from internals.book.cells import NotMeasured, _bound
 from internals.book.source import read_chapter
 from internals.errors import NotApplicable
 from internals.figures import attention as figures
@@ -429,30 +427,15 @@ DRAWN = ("characters", "one head, list of ends")
 @pytest.mark.parametrize("name", [*ODD, *(f"family {f}" for f in FAMILIES if f not in ODD)])
 def test_every_cell_runs_on_every_kind_of_model(name, odd_folder, tiny_folder, monkeypatch):
     """With its figures; a cell that does not apply binds names that say so."""
-    import ast
-
     folder = odd_folder(name) if name in ODD else tiny_folder(name.removeprefix("family "))
     report = Report("attention", open_model(str(folder)), {})
     monkeypatch.setenv("REPORT_EFFORT", "0.1")
     draw = style.render if name in DRAWN else lambda *_: None  # drawing takes longest
     monkeypatch.setattr(style, "show", draw)
-    scope, printed, missed = (
-        {"report": report, "style": style, "figures": figures},
-        io.StringIO(),
-        0,
-    )
-    with redirect_stdout(printed):
-        for code in CELLS[1:]:
-            code = "\n".join(x for x in code.splitlines() if not x.startswith("f = "))
-            try:
-                exec(code, scope)
-            except NotApplicable as why:
-                missed += 1
-                scope |= {n: NotMeasured(str(why)) for n in _bound(ast.parse(code))}
+    scope, text, missed = run_cells(CELLS[1:], report, figures)
     if name == "overflowing":
         return
-    assert missed <= (3 if name == "one head, list of ends" else 0)
-    text = printed.getvalue()
+    assert len(missed) <= (3 if name == "one head, list of ends" else 0)
     weights = scope["weights"]  # of the last cell that binds them
     assert torch.allclose(weights.sum(-1), torch.ones(()), atol=1e-4)
     assert not weights.triu(1).any()

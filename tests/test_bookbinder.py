@@ -311,6 +311,9 @@ def test_the_notebook_runs_again(book):
 
     again = nbformat.read(book / "report.ipynb", as_version=4)
     NotebookClient(again, resources={"metadata": {"path": str(book)}}, timeout=120).execute()
+    shown = [cell for cell in again.cells if cell.cell_type == "code" and cell.outputs]
+    assert shown, "cells that print do so again"
+    assert all(output.output_type != "error" for cell in shown for output in cell.outputs)
 
 
 def kept(*cells: tuple[str, bool]) -> tuple[list[str], dict[int, list[str]]]:

@@ -3,12 +3,9 @@ against plain ones, findings in planted worlds."""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import io
 import math
 import re
-from contextlib import redirect_stdout
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,8 +13,8 @@ import pandas as pd
 import pytest
 import torch
 
+from chapter_cells import run_cells
 from internals.book import Report
-from internals.book.cells import NotMeasured, _bound
 from internals.book.source import read_chapter
 from internals.errors import NotApplicable
 from internals.figures import layers as figures
@@ -510,28 +507,14 @@ def test_every_cell_runs_on_every_kind_of_model(name, odd_folder, tiny_folder, m
     monkeypatch.setenv("REPORT_EFFORT", "0.1")
     draw = style.render if name == "characters" else lambda *_: None  # drawing takes longest
     monkeypatch.setattr(style, "show", draw)
-    scope, missed, printed = (
-        {"report": report, "style": style, "figures": figures},
-        [],
-        io.StringIO(),
-    )
-    with redirect_stdout(printed):
-        for code in CELLS[1:]:
-            code = "\n".join(x for x in code.splitlines() if not x.startswith("f = "))
-            try:
-                exec(code, scope)
-            except NotApplicable as why:
-                missed.append(code)
-                scope |= {n: NotMeasured(str(why)) for n in _bound(ast.parse(code))}
+    _, printed, missed = run_cells(CELLS[1:], report, figures)
     if name == "opt-post":
         assert "stream.reader" in missed[0], "its head does not read the stream"
         return
     if name == "overflowing":
         return
     assert all(re.search("facts|contributions|patch|prob", code) for code in missed), missed
-    leads, parts = re.search(
-        r"by (-?[\d.]+); the parts sum to (-?[\d.]+)", printed.getvalue()
-    ).groups()
+    leads, parts = re.search(r"by (-?[\d.]+); the parts sum to (-?[\d.]+)", printed).groups()
     assert float(leads) == pytest.approx(float(parts), abs=1e-3)
 
 

@@ -3,12 +3,9 @@ findings in planted worlds."""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import io
 import json
 import math
-from contextlib import redirect_stdout
 from functools import partial
 from types import SimpleNamespace
 
@@ -17,12 +14,12 @@ import pandas as pd
 import pytest
 import torch
 
+from chapter_cells import run_cells
 from fable import ladder as trained
 from fable.dataset import build_dataset
 from fable.trainer import Recipe
 from internals import stats
 from internals.book import Report
-from internals.book.cells import NotMeasured, _bound
 from internals.book.source import read_chapter
 from internals.errors import NotApplicable
 from internals.figures import models as figures
@@ -317,20 +314,8 @@ def test_every_cell_runs_on_other_models(name, tiny_folder, monkeypatch):
     monkeypatch.setenv("REPORT_EFFORT", "0.1")
     monkeypatch.setattr(style, "show", lambda *_: None)
     report = Report("models", open_model(str(tiny_folder(name))), {})
-    scope, missed, printed = (
-        {"report": report, "style": style, "figures": figures},
-        [],
-        io.StringIO(),
-    )
-    with redirect_stdout(printed):
-        for code in CELLS[1:]:
-            code = "\n".join(x for x in code.splitlines() if not x.startswith(("f = ", "g = ")))
-            try:
-                exec(code, scope)
-            except NotApplicable as why:
-                missed.append(code)
-                scope |= {n: NotMeasured(str(why)) for n in _bound(ast.parse(code))}
-    assert "bits a byte" in printed.getvalue()
+    _, printed, missed = run_cells(CELLS[1:], report, figures)
+    assert "bits a byte" in printed
     assert not any("def read" in code for code in missed)
 
 

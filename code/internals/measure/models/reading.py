@@ -47,10 +47,6 @@ class Untrained(ModelHandle):
     def name(self) -> str:
         return "random weights"
 
-    @property
-    def exposure(self) -> None:
-        """It has read nothing."""
-
     def loaded(self) -> LoadedModel:
         base = self._trained.loaded()
         return replace(base, model=base.random_twin(), fingerprint=self.fingerprint)
