@@ -17,11 +17,10 @@ from internals.book.lint import WIDEST_LINE, book_chapters
 from internals.findings import chapters, findings_of, sections
 
 PAGES = {
-    "architecture": 8, "tokenization": 10, "probabilities": 9, "generation": 10, "behaviour": 10,
+    "architecture": 8, "tokenization": 9, "probabilities": 9, "generation": 10, "behaviour": 10,
     "attention": 6, "layers": 6, "models": 6,
 }  # fmt: skip
-"""Chapters, and how many pages of the PDF each may have. Nine are planned for tokenization, which
-has that length but begins and ends within a page."""
+"""Chapters, and how many pages of the PDF each may have."""
 FIVE = list(PAGES)[:5]
 """The chapters that answer the assignment; the others are extensions."""
 WORDS_A_MINUTE, MINUTES = 230, 12
