@@ -117,4 +117,4 @@ def premium_dots(table: pd.DataFrame) -> Figure:
     ax.set(xscale="log", xlabel="ratio to English for the same articles (log scale)", ylabel="")
     style.plain_ticks(ax.xaxis)
     ax.legend(title="", loc="lower right", fontsize=8)
-    return style.finish(ax, height_in=2.25)
+    return style.finish(ax, height_in=2.8)
