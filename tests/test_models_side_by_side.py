@@ -87,7 +87,6 @@ def test_a_text_that_does_not_fit_does_not_apply(tiny):
 def test_random_weights_keep_the_architecture_and_nothing_else(tiny):
     other = Untrained.of(tiny)
     assert other.fingerprint != tiny.fingerprint
-    assert other.exposure is None
     a, b = tiny.loaded().model, other.loaded().model
     assert not torch.equal(a.transformer.wte.weight, b.transformer.wte.weight)
     assert other.facts.n_parameters == tiny.facts.n_parameters

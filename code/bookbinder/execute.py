@@ -104,6 +104,8 @@ def kernel(folder: Path, env: Mapping[str, str]) -> Iterator[Run]:
         allow_errors=True,
         coalesce_streams=True,
         extra_arguments=_QUIET,
+        # All results are here; a kernel that tidies up can still crash, and says so to the user.
+        shutdown_kernel="immediate",
         resources={"metadata": {"path": str(folder)}},
     )
 
