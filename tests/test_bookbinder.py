@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -417,9 +418,13 @@ def test_a_failed_cell_names_chapter_cell_and_error(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    with kernel(tmp_path_factory.mktemp("kernel"), {}) as run:
-        yield run
+def values(tmp_path_factory):
+    """What `inline_values` says of prose in one kernel."""
+    held = kernel(tmp_path_factory.mktemp("kernel"), {})
+    with asyncio.Runner() as runner:
+        run = runner.run(held.__aenter__())
+        yield lambda prose: runner.run(inline_values(run, prose))
+        runner.run(held.__aexit__(None, None, None))
 
 
 @pytest.mark.parametrize(
@@ -431,11 +436,11 @@ def run(tmp_path_factory):
         ("1 / 0", r"one\.qmd:6: the inline value “1 / 0” failed: ZeroDivisionErr"),
     ],
 )
-def test_a_failed_inline_value_names_its_line(run, expression, sentence):
+def test_a_failed_inline_value_names_its_line(values, expression, sentence):
     text = f"Text.\nOne `{{python}} 1` and\n`{{python}} 2`,\nthen `{{python}} {expression}`."
     with pytest.raises(BookError, match=sentence):
-        inline_values(run, Markdown(text + "\nLast `{python} 3`.\n", "one.qmd", 3))
-    assert inline_values(run, Markdown("`{python} 1 + 1`", "one.qmd", 1)) == ["2"]
+        values(Markdown(text + "\nLast `{python} 3`.\n", "one.qmd", 3))
+    assert values(Markdown("`{python} 1 + 1`", "one.qmd", 1)) == ["2"]
 
 
 def test_inline_values_of_a_paragraph_keep_their_order_and_their_form(tmp_path):

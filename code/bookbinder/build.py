@@ -42,14 +42,15 @@ def resolve_book(
     env: Mapping[str, str] | None = None,
     event: Event | None = None,
     after: Collection[str] = (),
+    kernels: int = 1,
 ) -> tuple[dict[str, Book], list[ExecutedChapter]]:
     """Parse, execute and resolve the book in ``root``; pictures go to ``assets``.
 
-    For ``env``, ``event`` and ``after`` see `execute_book`.
+    For ``env``, ``event``, ``after`` and ``kernels`` see `execute_book`.
     """
     project = load_project(root)
     sources = [parse_chapter(root, path) for path in chapter_files(project.entries)]
-    executed = execute_book(project, sources, env=env, event=event, after=after)
+    executed = execute_book(project, sources, env=env, event=event, after=after, kernels=kernels)
     with _no_search_for_garbage():
         return resolve(project, executed, assets, dict(env or {})), executed
 

@@ -7,13 +7,15 @@ chapter, label and error. Pictures come as SVG for pages and PNG for the noteboo
 from __future__ import annotations
 
 import ast
+import asyncio
 import base64
 import json
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,7 @@ _QUIET = [
 _IDLE_S = 600
 """How long outputs may still come after the kernel has told that a cell has ended."""
 
-Run = Callable[[str], list[dict[str, Any]]]
+Run = Callable[[str], Awaitable[list[dict[str, Any]]]]
 """Executes code and returns its outputs in notebook form."""
 Event = Callable[[str, int, int], None]
 """Called with chapter path, number of the chapter and number of chapters when one starts."""
@@ -59,42 +61,67 @@ def execute_book(
     env: Mapping[str, str] | None = None,
     event: Event | None = None,
     after: Collection[str] = (),
+    kernels: int = 1,
 ) -> list[ExecutedChapter]:
-    """Execute chapters in one kernel whose working folder is the project's root.
+    """Execute chapters in kernels whose working folder is the project's root.
 
     Every chapter starts with an empty namespace; what modules hold, a loaded model for one, stays
-    for all of them.
+    for the next chapter in the same kernel.
 
     Args:
         project: the book.
         sources: its chapters.
-        env: variables for the kernel.
+        env: variables for the kernels.
         event: called when a chapter starts.
-        after: paths of chapters that read what the others leave behind; they come last.
+        after: paths of chapters that read what the others leave behind; they come last, in order.
+        kernels: how many work side by side; each takes the next chapter that nobody has taken.
 
     Raises:
-        BookError: a cell or an inline expression failed, or the kernel died.
+        BookError: a cell or an inline expression failed, or a kernel died.
     """
     segments = [segment for source in sources for segment in source.segments]
     if not any(isinstance(s, Cell) or INLINE.search(s.text) for s in segments):
         return [ExecutedChapter(source, (), (), 0.0) for source in sources]
     done: dict[str, ExecutedChapter] = {}
-    with kernel(project.root, env or {}) as run:
-        in_order = sorted(sources, key=lambda source: source.path in after)
-        for number, source in enumerate(in_order, start=1):
-            if event:
-                event(source.path, number, len(sources))
-            run(RESET + SETUP)
-            done[source.path] = _chapter(run, source)
+
+    async def execute(run: Run, source: ChapterSource) -> None:
+        if event:
+            event(source.path, len(begun) + 1, len(sources))
+        begun.append(source)
+        await run(RESET + SETUP)
+        done[source.path] = await _chapter(run, source)
+
+    async def work(last: Sequence[ChapterSource]) -> None:
+        async with kernel(project.root, env or {}) as run:
+            while waiting:
+                await execute(run, waiting.popleft())
+            if last:
+                await asyncio.gather(*others)
+            for source in last:
+                await execute(run, source)
+
+    async def all_of_it() -> None:
+        async with asyncio.TaskGroup() as group:
+            others.extend(group.create_task(work(())) for _ in range(kernels - 1))
+            group.create_task(work([source for source in sources if source.path in after]))
+
+    waiting = deque(source for source in sources if source.path not in after)
+    begun: list[ChapterSource] = []
+    others: list[asyncio.Task[None]] = []
+    try:
+        asyncio.run(all_of_it())
+    except* BookError as errors:
+        raise errors.exceptions[0] from None
     return [done[source.path] for source in sources]
 
 
-@contextmanager
-def kernel(folder: Path, env: Mapping[str, str]) -> Iterator[Run]:
+@asynccontextmanager
+async def kernel(folder: Path, env: Mapping[str, str]) -> AsyncIterator[Run]:
     """A kernel in a process of its own, which ends with the ``with`` block."""
     import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import DeadKernelError
+    from nbclient.util import ensure_async
 
     client = NotebookClient(
         nbformat.v4.new_notebook(),
@@ -104,41 +131,51 @@ def kernel(folder: Path, env: Mapping[str, str]) -> Iterator[Run]:
         allow_errors=True,
         coalesce_streams=True,
         extra_arguments=_QUIET,
-        # All results are here; a kernel that tidies up can still crash, and says so to the user.
-        shutdown_kernel="immediate",
         resources={"metadata": {"path": str(folder)}},
     )
 
-    def run(code: str) -> list[dict[str, Any]]:
+    async def run(code: str) -> list[dict[str, Any]]:
         cell = nbformat.v4.new_code_cell(code)
         client.nb.cells = [cell]
         try:
-            client.execute_cell(cell, 0)
+            await client.async_execute_cell(cell, 0)
         except DeadKernelError:
+            task = asyncio.current_task()
+            if task and task.cancelling():  # nbclient takes that for a dead kernel
+                raise asyncio.CancelledError from None
             raise BookError(
                 "the Python process that runs the chapters ended by itself; perhaps the memory of "
                 "this machine ran out."
             ) from None
         return cell.outputs
 
-    with client.setup_kernel(env={**os.environ, **env}):
+    # Not `async_setup_kernel`: it takes the handlers of signals away from the program.
+    client.km = client.create_kernel_manager()
+    try:
+        await client.async_start_new_kernel(env={**os.environ, **env})
+        await client.async_start_new_kernel_client()
         yield run
+    finally:
+        if client.kc:
+            client.kc.stop_channels()
+        # At once: a kernel that tidies up can still crash, and its words reach the user.
+        await ensure_async(client.km.shutdown_kernel(now=True))
 
 
-def _chapter(run: Run, source: ChapterSource) -> ExecutedChapter:
+async def _chapter(run: Run, source: ChapterSource) -> ExecutedChapter:
     began = time.monotonic()
     results, inline = [], []
     for segment in source.segments:
         if isinstance(segment, Cell):
-            results.append(_run_cell(run, segment))
+            results.append(await _run_cell(run, segment))
         else:
-            inline += inline_values(run, segment)
+            inline += await inline_values(run, segment)
     return ExecutedChapter(source, tuple(results), tuple(inline), time.monotonic() - began)
 
 
-def _run_cell(run: Run, cell: Cell) -> CellResult:
+async def _run_cell(run: Run, cell: Cell) -> CellResult:
     began = time.monotonic()
-    outputs = run(cell.code)
+    outputs = await run(cell.code)
     if failed := next((o for o in outputs if o["output_type"] == "error"), None):
         name = f"cell “{cell.label}”" if cell.label else f"cell {cell.index + 1}"
         raise BookError(
@@ -180,7 +217,7 @@ finally:
 """
 
 
-def inline_values(run: Run, prose: Markdown) -> list[str]:
+async def inline_values(run: Run, prose: Markdown) -> list[str]:
     """Values of all expressions in a piece of prose, in one turn of the kernel.
 
     There are hundreds in a chapter, and a turn costs more than most of them.
@@ -194,7 +231,7 @@ def inline_values(run: Run, prose: Markdown) -> list[str]:
         except SyntaxError as error:
             raise _inline_error(match, prose, "SyntaxError", error.msg) from None
     lines = [f"    _bb_shown.append(_bb_inline(lambda: ({match[1]})))" for match in found]
-    outputs = run(_SHOW_INLINE % "\n".join(lines))
+    outputs = await run(_SHOW_INLINE % "\n".join(lines))
     text = "".join(o["text"] for o in outputs if o.get("name") == "stdout")
     values = json.loads(text.splitlines()[-1])
     for output in outputs:

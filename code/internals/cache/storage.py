@@ -16,10 +16,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from internals import paths
-from internals.run import progress
+from internals.run import kernels, progress
+
+if TYPE_CHECKING:
+    import filelock
 
 MAX_BYTES = 2 * 2**30
 MAX_AGE_S = 90 * 24 * 3600.0
@@ -87,12 +90,14 @@ def lock(name: str, key: str) -> AbstractContextManager[None]:
     return _held(key, f"Another process is measuring {name}; waiting for its result.")
 
 
-def alone() -> AbstractContextManager[None]:
-    """One process at a time takes times.
+@contextmanager
+def alone() -> Iterator[None]:
+    """One process at a time takes times, and the other kernels of its build stand still.
 
     What else other builds do meanwhile disturbs it as any program on this machine would.
     """
-    return _held("timing", "Another process takes times; waiting until it is done.")
+    with _held("timing", "Another process takes times; waiting until it is done."), kernels.alone():
+        yield
 
 
 @contextmanager
@@ -109,14 +114,24 @@ def _held(name: str, note: str) -> Iterator[None]:
     with suppress(OSError, NotImplementedError):
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            guard.acquire(timeout=_PATIENCE_S)
+            guard.acquire(blocking=False)
         except filelock.Timeout:
-            progress.note(note)
-            guard.acquire(timeout=_WAIT_S)
+            with kernels.waiting():
+                _wait_for(guard, note)
     try:
         yield
     finally:
         guard.release()
+
+
+def _wait_for(guard: filelock.BaseFileLock, note: str) -> None:
+    import filelock
+
+    try:
+        guard.acquire(timeout=_PATIENCE_S)
+    except filelock.Timeout:
+        progress.note(note)
+        guard.acquire(timeout=_WAIT_S)
 
 
 def trim(max_bytes: int = MAX_BYTES, max_age_s: float = MAX_AGE_S) -> None:

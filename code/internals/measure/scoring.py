@@ -43,7 +43,7 @@ def padded(sequences: Sequence[Sequence[int]], device: Any) -> Tensor:
 
 
 def token_log_probs(
-    model: Any, sequences: Sequence[Sequence[int]], budget: int = 4096
+    model: Any, sequences: Sequence[Sequence[int]], budget: int = 1024
 ) -> list[np.ndarray]:
     """Natural log-probability of every token but the first, ``(seq - 1,)`` for each sequence."""
     import torch
@@ -64,7 +64,7 @@ def mean_surprisal(
     model: Any,
     heads: Sequence[Sequence[int]],
     tails: Sequence[Sequence[int]],
-    budget: int = 4096,
+    budget: int = 1024,
 ) -> np.ndarray:
     """Mean surprisal in nats of the tokens of each tail after its head, ``(n,)``; NaN for an empty
     tail.

@@ -22,6 +22,7 @@ from internals.models.facts import ModelFacts, read_facts
 from internals.models.fingerprint import fingerprint
 from internals.models.resolve import Source, resolve
 from internals.models.weights import weight_files
+from internals.run.kernels import share_cores
 from internals.run.progress import append_line
 
 
@@ -103,10 +104,12 @@ def release(keep: str = "") -> None:
 
 
 def loads(build: Path | None = None) -> dict[str, int]:
-    """How often each model was loaded in this build, or in that of the folder ``build``."""
+    """How often a process of this build, or of that of the folder ``build``, loaded each model."""
     path = _record_path(build)
     lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-    return dict(Counter(json.loads(line)["model"] for line in lines))
+    records = [json.loads(line) for line in lines]
+    times = Counter((record["model"], record["pid"]) for record in records)
+    return {model: max(n for (m, _), n in times.items() if m == model) for model, _ in times}
 
 
 def _count(name: str) -> None:
@@ -140,6 +143,7 @@ def _load(source: Source, mark: str) -> LoadedModel:
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
+    share_cores()
     files = weight_files(source)
     stored = memory.stored_dtype(files)
     device = memory.best_device()

@@ -47,7 +47,7 @@ class Run:
     chapters: dict[str, float] = field(default_factory=dict)
     """Seconds of each chapter, as the report itself recorded them."""
     loads: dict[str, int] = field(default_factory=dict)
-    """How often each model was loaded; chapters share one process, so once at most."""
+    """How often a process loaded each model: once at most."""
 
     @property
     def within(self) -> bool:

@@ -1,8 +1,8 @@
 """`make report`: from a model's name to the finished book, by Quarto or without it.
 
 The chapters are executed once, which measures what is not cached and gives the notebook. They share
-a process, so that a model is loaded once. Without Quarto the same execution is rendered; with it,
-Quarto renders site and PDF from the cache.
+one or two processes, each of which loads a model once. Without Quarto the same execution is
+rendered; with it, Quarto renders site and PDF from the cache.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ from internals.book import SEED
 from internals.errors import UserError
 from internals.measure import effort
 from internals.models.fetch import chosen_subject
-from internals.models.load import loads, open_model
+from internals.models.load import ModelHandle, loads, open_model
+from internals.models.memory import needed_bytes
 from internals.models.resolve import tokenizer_file
+from internals.models.weights import weight_files
 from internals.paths import BOOK, BUILD, CACHE, DATA, ROOT
-from internals.run import progress, provenance, quarto
+from internals.run import kernels, progress, provenance, quarto
 
-_LEDGER = "report/evidence.qmd"
-"""It lists what the other chapters have said."""
+_AFTER = ("index.qmd", "report/evidence.qmd", "report/reproducibility.qmd")
+"""They tell what the other chapters have found and what it took."""
 
 
 class ReportError(UserError):
@@ -75,34 +77,24 @@ def build_report(
         InputError: a file in `data/` is wrong.
         ReportError: a chapter failed, or a folder cannot be used; the former report is untouched.
     """
-    from internals.run.check_inputs import check_all
-
     clock = _Clock()
     began = time.monotonic()
     quarto.checked_mode(quarto_mode)
-    effort.factor()
     check_folders(out)
-    check_all()
-    spec, notice = chosen_subject(spec)
+    handle, notice = checked(spec, tokenizers)
     if notice:
         print(notice, flush=True)
-    handle = open_model(spec)
-    for name in filter(None, map(str.strip, tokenizers.split(","))):
-        tokenizer_file(name)  # a wrong name is told now and not after minutes
-    os.environ["REPORT_TOKENIZERS"] = tokenizers
-    refuse_problems(ROOT)
     found, line = quarto.obtain(quarto_mode)
     print(line, flush=True)
     print(f"Report about {handle.name} ({handle.fingerprint}).", flush=True)
-    os.environ["REPORT_MODEL"] = spec
     try:
         with (
             _own_folder() as build,
             progress.Monitor(build / "progress.jsonl") as monitor,
         ):
-            env = _environment(spec, build) | monitor.environment
+            env = _environment(handle.spec, build) | monitor.environment
             with clock.step("execute and resolve"):
-                books, executed = resolved(spec, tokenizers, build, monitor.environment)
+                books, executed = resolved(handle, tokenizers, build, monitor.environment)
             with staged(out, own=BOOK) as staging:
                 formats = ("ipynb",) if found else ("html", "pdf", "ipynb")
                 built = write_formats(books, staging, formats)
@@ -120,6 +112,24 @@ def build_report(
     return out
 
 
+def checked(spec: str, tokenizers: str) -> tuple[ModelHandle, str | None]:
+    """The subject, and a line that says why it is another one than usual; all inputs are sound.
+
+    For the arguments and the errors see `build_report`. Both become those of this process.
+    """
+    from internals.run.check_inputs import check_all
+
+    effort.factor()
+    check_all()
+    spec, notice = chosen_subject(spec)
+    handle = open_model(spec)
+    for name in filter(None, map(str.strip, tokenizers.split(","))):
+        tokenizer_file(name)  # a wrong name is told now and not after minutes
+    refuse_problems(ROOT)
+    os.environ |= {"REPORT_MODEL": spec, "REPORT_TOKENIZERS": tokenizers}
+    return handle, notice
+
+
 def check_folders(out: Path) -> None:
     """Refuse folders that cannot be used, before anything is measured.
 
@@ -135,15 +145,18 @@ def check_folders(out: Path) -> None:
 
 
 def resolved(
-    spec: str, tokenizers: str, build: Path, env: Mapping[str, str] | None = None
+    handle: ModelHandle, tokenizers: str, build: Path, env: Mapping[str, str] | None = None
 ) -> tuple[dict[str, Book], list[ExecutedChapter]]:
     """The executed book for each format; ``build`` takes pictures and evidence."""
-    env = _environment(spec, build) | dict(env or {})
+    number = kernels.how_many(needed_bytes(weight_files(handle.source), 4))
+    env = _environment(handle.spec, build) | dict(env or {})
+    if number > 1:
+        env[kernels.VARIABLE] = str(number)
     assets = build / "assets"
     assets.mkdir(exist_ok=True)
-    books, executed = resolve_book(ROOT, assets, env=env, event=_say, after=[_LEDGER])
+    books, executed = resolve_book(ROOT, assets, env=env, event=_say, after=_AFTER, kernels=number)
     # The notebook, run again, must speak of the same model.
-    environment = _notebook_environment(spec, tokenizers)
+    environment = _notebook_environment(handle.spec, tokenizers)
     books["ipynb"] = replace(books["ipynb"], environment=environment)
     return books, executed
 

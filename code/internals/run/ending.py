@@ -45,6 +45,7 @@ def _end_children() -> None:
         for child in children:
             try:
                 kill(child)
+                child.resume()  # it may stand still while another takes times
             except psutil.Error:
                 continue  # it has ended
         _, children = psutil.wait_procs(children, timeout=_PATIENCE_S)

@@ -2,16 +2,18 @@
 
 No page may ask the network for anything, and references of the home page, to which Quarto gives
 titles alone, get their numbers. The search works from disk too. After a render of the whole book
-the notebook and the records lie beside it, as after `make report`.
+the notebook and the records lie beside it, as after `make report`: `pre_render` has made them.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
-import time
 from pathlib import Path
+
+from internals.run.pre_render import RECORDS
 
 # Quarto adds these to every page with an HTML output, for widgets of Jupyter; the book has none.
 _FOREIGN = re.compile(
@@ -53,9 +55,9 @@ def main() -> None:
         if (mended := with_numbers(without_foreign_scripts(text), page)) != text:
             page.write_text(mended, "utf-8")
     search_from_disk(out)
-    whole = os.environ.get("QUARTO_PROJECT_RENDER_ALL") == "1"
-    if whole and "INTERNALS_BUILD" not in os.environ:  # `make report` writes its own
-        add_notebook_and_records(out)
+    if RECORDS.is_dir():
+        shutil.copytree(RECORDS, out, dirs_exist_ok=True)
+        shutil.rmtree(RECORDS)
 
 
 def search_from_disk(out: Path) -> None:
@@ -101,28 +103,10 @@ def _name(goal: str, anchor: str) -> str:
     return (found[2] or f"Chapter {found[1]}") if found else ""
 
 
-def add_notebook_and_records(out: Path) -> None:
-    """Write report.ipynb, evidence.json and build.json into ``out``; all is cached by now."""
-    from internals.models.fetch import chosen_subject
-    from internals.models.load import open_model
-    from internals.run import build, quarto
-
-    began = time.monotonic()
-    spec, notice = chosen_subject(os.environ.get("REPORT_MODEL", ""))
-    handle = open_model(spec)
-    with build._own_folder() as folder:
-        books, executed = build.resolved(spec, os.environ.get("REPORT_TOKENIZERS", ""), folder)
-        built = build.write_formats(books, out, ("ipynb",))
-        seconds = {"notebook and records": round(time.monotonic() - began, 2)}
-        chapters = {c.source.path: round(c.seconds, 2) for c in executed}
-        found = quarto.find()
-        build.add_records(out, handle, notice, found, built, seconds, chapters, folder)
-
-
 if __name__ == "__main__":
     try:
         main()
     except Exception as error:
         if os.environ.get("INTERNALS_DEBUG"):
             raise
-        sys.exit(f"The records of the book could not be written: {error}")
+        sys.exit(f"The rendered book could not be finished: {error}")

@@ -6,6 +6,7 @@ Axes: ``position`` (of all documents), ``d``, ``vocab``. *Depth* is the number o
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,8 @@ RIDGE = 0.03
 """Penalty on a map, relative to the mean variance of its inputs; fixed before the test."""
 RAW, TUNED = "raw", "tuned"
 MOST_DEPTHS = 16
-_BATCH = 8
-"""Documents in one pass."""
+_BATCH, _PIECE, _ROWS = 8, 128, 16
+"""Documents in one pass; positions that the head reads at once, and that are compared at once."""
 
 
 @measurement(files=[HELD_OUT])
@@ -52,13 +53,23 @@ def by_depth(model: ModelHandle, documents: int = 135) -> pd.DataFrame:
     with torch.inference_mode():
         known = _states(loaded.model, norm, ids[::2], depths, torch.arange(1, ids.shape[1]))
         asked = _states(loaded.model, norm, scored, depths, places)
-        final = head(asked[-1]).float().log_softmax(-1)
-        tables = []
-        for depth, fitted, states in zip(depths, known, asked, strict=True):
-            better = translator(fitted, known[-1])(states)
-            for lens, inputs in ((RAW, states), (TUNED, better)):
-                table = _compared(head(inputs).float(), final, len(scored))
-                tables.append(table.assign(lens=lens, depth=depth, positions=len(places)))
+        maps = [translator(fitted, known[-1]) for fitted in known]
+        values: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
+        # In pieces: logits of all positions would fill the memory, and fresh memory is slow.
+        pieces = (part.split(_PIECE) for part in (*asked, asked[-1]))
+        for *states, last in zip(*pieces, strict=True):
+            final = head(last).float().log_softmax(-1)
+            for depth, better, state in zip(depths, maps, states, strict=True):
+                for lens, inputs in ((RAW, state), (TUNED, better(state))):
+                    logits = head(inputs).float()
+                    few = zip(logits.split(_ROWS), final.split(_ROWS), strict=True)
+                    values[lens, depth] += [_compared(*rows) for rows in few]
+    tables = [
+        _by_document(torch.cat(parts, 1), len(scored)).assign(
+            lens=lens, depth=depth, positions=len(places)
+        )
+        for (lens, depth), parts in values.items()
+    ]
     return pd.concat(tables, ignore_index=True)
 
 
@@ -96,15 +107,20 @@ def translator(x: Tensor, y: Tensor, ridge: float = RIDGE) -> Callable[[Tensor],
     return lambda state: state + ((state.float() - centre) @ weight + shift).to(state.dtype)
 
 
-def _compared(logits: Tensor, final: Tensor, documents: int) -> pd.DataFrame:
-    """A row for each document, from ``logits`` (overwritten) and ``final`` log-probabilities, both
-    ``(position, vocab)``."""
+def _compared(logits: Tensor, final: Tensor) -> Tensor:
+    """``(3, position)`` divergence and entropy in bits and logarithm of the rank, from ``logits``
+    and ``final`` log-probabilities, both ``(position, vocab)``."""
+    import torch
+
     rank = (logits > logits.gather(-1, final.argmax(-1, keepdim=True))).sum(-1) + 1
-    logits -= logits.logsumexp(-1, keepdim=True)
-    values = {
-        "kl_bits": (final.exp() * (final - logits)).sum(-1) / math.log(2),
-        "entropy_bits": -(logits.exp() * logits).sum(-1) / math.log(2),
-        "rank": rank.log(),
-    }
-    means = {n: v.view(documents, -1).mean(1).cpu().numpy() for n, v in values.items()}
-    return pd.DataFrame({**means, "rank": np.exp(means["rank"]), "document": range(documents)})
+    own = logits.log_softmax(-1)
+    kl = torch.linalg.vecdot(final.exp(), final - own)
+    entropy = -torch.linalg.vecdot(own.exp(), own)
+    return torch.stack([kl / math.log(2), entropy / math.log(2), rank.log()])
+
+
+def _by_document(values: Tensor, documents: int) -> pd.DataFrame:
+    """A row for each document, from what `_compared` says of its positions."""
+    kl, entropy, rank = values.view(3, documents, -1).mean(-1).cpu().numpy()
+    table = {"kl_bits": kl, "entropy_bits": entropy, "rank": np.exp(rank)}
+    return pd.DataFrame({**table, "document": range(documents)})
