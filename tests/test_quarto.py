@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bookbinder import fonts, pandoc
-from internals.run import post_render, quarto
+from internals.run import post_render, pre_render, quarto
 
 
 def executable(folder: Path, answer: str) -> Path:
@@ -159,6 +159,47 @@ def test_references_to_which_quarto_gives_a_title_get_a_number(tmp_path):
     words = ("Section 4.2", "Chapter 4", "Appendix B", "A title")
     assert mended == " ".join(map(link, goals, words))
     assert post_render.with_numbers(mended, tmp_path / "index.html") == mended
+
+
+@pytest.mark.parametrize(
+    ("environment", "executed"),
+    [
+        ({"QUARTO_PROJECT_RENDER_ALL": "1"}, True),
+        ({"QUARTO_PROJECT_RENDER_ALL": "1", "INTERNALS_BUILD": "x"}, False),
+        ({}, False),
+    ],
+)
+def test_before_a_render_of_the_whole_book_its_chapters_are_executed(
+    tmp_path, monkeypatch, environment, executed
+):
+    """What Quarto kept of former renders, perhaps about another model, is gone in any case."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("QUARTO_PROJECT_RENDER_ALL", "INTERNALS_BUILD"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    kept = [tmp_path / ".jupyter_cache", tmp_path / "report/.jupyter_cache", tmp_path / "records"]
+    for folder in kept:
+        folder.mkdir(parents=True)
+    calls = []
+    monkeypatch.setattr(pre_render, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(pre_render, "execute", lambda: calls.append(1))
+    pre_render.main()
+    assert bool(calls) == executed
+    assert not any(folder.exists() for folder in kept)
+
+
+def test_notebook_and_records_go_beside_the_rendered_book_once(tmp_path, monkeypatch):
+    records, out = tmp_path / "records", tmp_path / "_book"
+    out.mkdir()
+    records.mkdir()
+    (records / "report.ipynb").write_text("{}")
+    monkeypatch.setattr(post_render, "RECORDS", records)
+    monkeypatch.setenv("QUARTO_PROJECT_OUTPUT_DIR", str(out))
+    post_render.main()
+    assert (out / "report.ipynb").read_text() == "{}"
+    assert not records.exists()
+    post_render.main()  # a render of one page
 
 
 def test_the_pdf_of_quarto_takes_the_fonts_of_ours():

@@ -16,6 +16,9 @@ from internals.run import provenance
 UNKNOWN = "unknown (no git checkout)"
 
 
+_WORDS = {"cpu": "processor", "memory_gib": "memory (GiB)", "python": "Python"}
+
+
 @dataclass(frozen=True)
 class Run:
     """Facts about a run, ready for prose."""
@@ -45,7 +48,7 @@ def run_of(subject: Any, seed: int) -> Run:
         subject.source.revision or "none (local files)",
         provenance.commit() or UNKNOWN,
         str(seed),
-        pd.DataFrame([(name, str(value)) for name, value in rows], columns=["item", "value"]),
+        pd.DataFrame([(_WORDS.get(k, k), str(v)) for k, v in rows], columns=["item", "value"]),
     )
 
 

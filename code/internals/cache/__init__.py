@@ -6,6 +6,7 @@ neither torch nor transformers is imported. Deleting the cache costs time, never
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import inspect
 import json
@@ -108,6 +109,7 @@ class Measurement(Generic[P, R]):
             except NotApplicable as why:  # also a result: it need not be tried again
                 value = Refusal(str(why))
             seconds = time.perf_counter() - began
+        _give_memory_back()
         _refuse_tensors(self.name, value)
         cost = {"seconds": round(seconds, 4), "peak_mib": round(peak[0], 1)}
         if not version_of(self.uncached).edited:
@@ -212,6 +214,12 @@ def _peak_memory(every_s: float = 0.05) -> Iterator[list[float]]:
         stop.set()
         thread.join()
         peak[0] = max(peak[0], process.memory_info().rss / 2**20)
+
+
+def _give_memory_back() -> None:
+    """Return freed memory to the system; the C library of Linux would keep hundreds of MB."""
+    with suppress(AttributeError, OSError, TypeError):  # another library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _model_name(arguments: dict[str, Any]) -> str:

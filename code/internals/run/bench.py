@@ -43,7 +43,8 @@ class Run:
     """What the run may take on two cores."""
     seconds: float
     peak_mib: float
-    """Largest sum of resident memory over the process tree, sampled five times a second."""
+    """Largest sum of memory over the process tree, what processes share once (on Linux), sampled
+    five times a second."""
     chapters: dict[str, float] = field(default_factory=dict)
     """Seconds of each chapter, as the report itself recorded them."""
     loads: dict[str, int] = field(default_factory=dict)
@@ -120,7 +121,11 @@ class _Peak(threading.Thread):
 
 
 def tree_mib(pid: int) -> float:
-    """Resident memory of a process and all its children, in MiB; 0 when it is gone."""
+    """Memory of a process and all its children, in MiB; 0 when it is gone.
+
+    Kernels read the weights from one file. On Linux such pages count once (proportional set size);
+    elsewhere each process counts all that it sees.
+    """
     try:
         process = psutil.Process(pid)
         members = [process, *process.children(recursive=True)]
@@ -129,7 +134,7 @@ def tree_mib(pid: int) -> float:
     total = 0
     for member in members:
         try:
-            total += member.memory_info().rss
+            total += member.memory_full_info().pss if psutil.LINUX else member.memory_info().rss
         except psutil.Error:
             continue  # ended since it was listed
     return total / 2**20

@@ -10,10 +10,11 @@ import os
 import shutil
 import sys
 import time
+from pathlib import Path
 
 from bookbinder.build import write_formats
 from bookbinder.folders import own_folder
-from internals.paths import BUILD, ROOT
+from internals.paths import BUILD
 
 RECORDS = BUILD / "quarto"
 """Notebook and records of the render that is going on; `internals.run.post_render` takes them."""
@@ -23,8 +24,8 @@ def main() -> None:
     """Prepare a render."""
     # What Quarto has kept of executed pages, so that the second format need not execute them
     # again, knows nothing of the model, the inputs and the code: it serves one render.
-    for place in (ROOT, ROOT / "report"):
-        shutil.rmtree(place / ".jupyter_cache", ignore_errors=True)
+    for place in ("", "report"):
+        shutil.rmtree(Path(place, ".jupyter_cache"), ignore_errors=True)
     shutil.rmtree(RECORDS, ignore_errors=True)
     whole = os.environ.get("QUARTO_PROJECT_RENDER_ALL") == "1"
     if whole and "INTERNALS_BUILD" not in os.environ:  # `make report` has done it
