@@ -172,21 +172,18 @@ def test_references_to_which_quarto_gives_a_title_get_a_number(tmp_path):
 def test_before_a_render_of_the_whole_book_its_chapters_are_executed(
     tmp_path, monkeypatch, environment, executed
 ):
-    """What Quarto kept of former renders, perhaps about another model, is gone in any case."""
-    monkeypatch.chdir(tmp_path)
+    """The records of a former render, perhaps about another model, are gone in any case."""
     for name in ("QUARTO_PROJECT_RENDER_ALL", "INTERNALS_BUILD"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    kept = [tmp_path / ".jupyter_cache", tmp_path / "report/.jupyter_cache", tmp_path / "records"]
-    for folder in kept:
-        folder.mkdir(parents=True)
+    (tmp_path / "records").mkdir()
     calls = []
     monkeypatch.setattr(pre_render, "RECORDS", tmp_path / "records")
     monkeypatch.setattr(pre_render, "execute", lambda: calls.append(1))
     pre_render.main()
     assert bool(calls) == executed
-    assert not any(folder.exists() for folder in kept)
+    assert not (tmp_path / "records").exists()
 
 
 def test_notebook_and_records_go_beside_the_rendered_book_once(tmp_path, monkeypatch):

@@ -118,10 +118,10 @@ class Measurement(Generic[P, R]):
         return cast(R, _given(value))
 
     def _label(self, model: str) -> str:
-        summary = (self.__doc__ or self.name.rpartition(".")[2]).strip().splitlines()[0]
-        if "{value}" in summary:  # a finding, whose measurements tell their own times
+        said = (self.__doc__ or self.name.rpartition(".")[2]).strip()
+        if "{value}" in said:  # a finding, whose measurements tell their own times
             return ""
-        summary = summary.rstrip(".")
+        summary = said.splitlines()[0].rstrip(".")
         if len(summary) > 60:
             summary = summary[:59].rstrip() + "…"
         return f"{summary} ({model})" if model else summary

@@ -10,7 +10,6 @@ import os
 import shutil
 import sys
 import time
-from pathlib import Path
 
 from bookbinder.build import write_formats
 from bookbinder.folders import own_folder
@@ -22,10 +21,6 @@ RECORDS = BUILD / "quarto"
 
 def main() -> None:
     """Prepare a render."""
-    # What Quarto has kept of executed pages, so that the second format need not execute them
-    # again, knows nothing of the model, the inputs and the code: it serves one render.
-    for place in ("", "report"):
-        shutil.rmtree(Path(place, ".jupyter_cache"), ignore_errors=True)
     shutil.rmtree(RECORDS, ignore_errors=True)
     whole = os.environ.get("QUARTO_PROJECT_RENDER_ALL") == "1"
     if whole and "INTERNALS_BUILD" not in os.environ:  # `make report` has done it

@@ -84,6 +84,12 @@ def _strong(model: ModelHandle, kind: str) -> Estimate:
     return exact(share, model.facts.n_layers * model.facts.n_heads, "heads")
 
 
+def _settles(model: ModelHandle) -> Estimate | None:
+    if isinstance(model, Untrained):
+        raise NotApplicable("random weights have no prediction worth a depth")
+    return lens.halved.estimate(model)
+
+
 def _speed(model: ModelHandle) -> Estimate:
     if isinstance(model, Untrained):
         raise NotApplicable("random weights take as long as trained ones")
@@ -114,7 +120,7 @@ TASKS: dict[str, dict[str, Quantity]] = {
     "heads": {
         f"{kind} heads": partial(_strong, kind=kind) for kind in ("previous token", "induction")
     },
-    "depth": {"settles": lens.halved.estimate},
+    "depth": {"settles": _settles},
     "likeness": {
         "likeness": lambda m: likeness(reading(m), reading(open_model(REFERENCE))),
         "likeness_floor": lambda m: likeness(
