@@ -6,11 +6,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bookbinder import fonts, pandoc
-from internals.run import post_render, pre_render, quarto
+from internals.book import evidence
+from internals.run import build, post_render, pre_render, quarto
 
 
 def executable(folder: Path, answer: str) -> Path:
@@ -161,42 +163,90 @@ def test_references_to_which_quarto_gives_a_title_get_a_number(tmp_path):
     assert post_render.with_numbers(mended, tmp_path / "index.html") == mended
 
 
-@pytest.mark.parametrize(
-    ("environment", "executed"),
-    [
-        ({"QUARTO_PROJECT_RENDER_ALL": "1"}, True),
-        ({"QUARTO_PROJECT_RENDER_ALL": "1", "INTERNALS_BUILD": "x"}, False),
-        ({}, False),
-    ],
-)
-def test_before_a_render_of_the_whole_book_its_chapters_are_executed(
-    tmp_path, monkeypatch, environment, executed
-):
-    """The records of a former render, perhaps about another model, are gone in any case."""
-    for name in ("QUARTO_PROJECT_RENDER_ALL", "INTERNALS_BUILD"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    (tmp_path / "records").mkdir()
+@pytest.fixture
+def before(tmp_path, monkeypatch):
+    """``before(state)`` prepares a render and says how often chapters were executed by now."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "index.qmd").write_text("# One\n")
+    (tmp_path / "_quarto.yml").write_text("")
+    (tmp_path / "evidence").mkdir()
+    monkeypatch.setenv("QUARTO_PROJECT_RENDER_ALL", "1")
+    monkeypatch.delenv("INTERNALS_BUILD", raising=False)
     calls = []
+
+    def execute(*_):
+        calls.append(1)
+        pre_render.RECORDS.mkdir()
+
     monkeypatch.setattr(pre_render, "RECORDS", tmp_path / "records")
-    monkeypatch.setattr(pre_render, "execute", lambda: calls.append(1))
-    pre_render.main()
-    assert bool(calls) == executed
-    assert not (tmp_path / "records").exists()
+    monkeypatch.setattr(pre_render, "execute", execute)
+    monkeypatch.setattr(build, "checked", lambda spec, tokenizers: (None, None))
+    monkeypatch.setattr(evidence, "folder", lambda: tmp_path / "evidence")
+
+    def prepare(state: str) -> int:
+        monkeypatch.setattr(pre_render, "state", lambda handle: state)
+        pre_render.main()
+        return len(calls)
+
+    return prepare
 
 
-def test_notebook_and_records_go_beside_the_rendered_book_once(tmp_path, monkeypatch):
+def test_pages_stay_executed_as_long_as_nothing_has_changed(before, tmp_path, monkeypatch):
+    page = tmp_path / "_freeze/index/execute-results/html.json"
+
+    def executed() -> None:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text("{}")
+
+    assert before("a") == 1
+    executed()
+    assert before("a") == 1
+    assert page.exists()
+    (tmp_path / "index.qmd").write_text("# Two\n")  # Quarto itself sees that
+    assert before("a") == 2, "the notebook is of the new text"
+    assert page.exists()
+    assert before("b") == 3
+    assert not page.exists(), "another model, or other code"
+    executed()
+    (tmp_path / "evidence").rmdir()
+    before("b")
+    assert not page.exists(), "its evidence is gone"
+
+
+@pytest.mark.parametrize("name", ["QUARTO_PROJECT_RENDER_ALL", "INTERNALS_BUILD"])
+def test_one_page_and_a_report_execute_no_chapters_before(before, monkeypatch, name):
+    monkeypatch.setenv(name, "0")
+    assert before("a") == 0
+
+
+def test_what_executed_pages_depend_on_has_a_mark(tmp_path, monkeypatch):
+    code = tmp_path / "code" / "a.py"
+    code.parent.mkdir()
+    code.write_text("x = 1")
+    monkeypatch.setattr(pre_render, "ROOT", tmp_path)
+    monkeypatch.delenv("REPORT_EFFORT", raising=False)
+    marks = [pre_render.state(SimpleNamespace(fingerprint="f"))]
+    assert pre_render.state(SimpleNamespace(fingerprint="f")) == marks[0]
+    marks.append(pre_render.state(SimpleNamespace(fingerprint="g")))
+    code.write_text("x = 12")
+    marks.append(pre_render.state(SimpleNamespace(fingerprint="f")))
+    monkeypatch.setenv("REPORT_EFFORT", "0.5")
+    marks.append(pre_render.state(SimpleNamespace(fingerprint="f")))
+    assert len(set(marks)) == 4
+
+
+def test_notebook_and_records_go_beside_every_render_of_the_whole_book(tmp_path, monkeypatch):
     records, out = tmp_path / "records", tmp_path / "_book"
     out.mkdir()
     records.mkdir()
     (records / "report.ipynb").write_text("{}")
     monkeypatch.setattr(post_render, "RECORDS", records)
     monkeypatch.setenv("QUARTO_PROJECT_OUTPUT_DIR", str(out))
-    post_render.main()
-    assert (out / "report.ipynb").read_text() == "{}"
-    assert not records.exists()
-    post_render.main()  # a render of one page
+    for whole in (False, True):
+        if whole:
+            monkeypatch.setenv("QUARTO_PROJECT_RENDER_ALL", "1")
+        post_render.main()
+        assert (out / "report.ipynb").exists() == whole
 
 
 def test_the_pdf_of_quarto_takes_the_fonts_of_ours():

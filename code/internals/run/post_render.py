@@ -55,9 +55,8 @@ def main() -> None:
         if (mended := with_numbers(without_foreign_scripts(text), page)) != text:
             page.write_text(mended, "utf-8")
     search_from_disk(out)
-    if RECORDS.is_dir():
+    if RECORDS.is_dir() and os.environ.get("QUARTO_PROJECT_RENDER_ALL") == "1":
         shutil.copytree(RECORDS, out, dirs_exist_ok=True)
-        shutil.rmtree(RECORDS)
 
 
 def search_from_disk(out: Path) -> None:

@@ -1,47 +1,98 @@
 """What Quarto runs before it renders the project (`pre-render` in _quarto.yml).
 
-Before a render of the whole book the chapters are executed as for `make report`: that measures what
-is not cached, with all cores, and gives notebook and records. The pages then read the cache.
+Quarto keeps executed pages (`freeze` in _quarto.yml) until their sources change; what else they
+depend on is watched here. Before a render of the whole book the chapters are executed as for
+`make report`: that measures what is not cached, with all cores, and gives notebook and records.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sys
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from bookbinder.build import write_formats
 from bookbinder.folders import own_folder
-from internals.paths import BUILD
+from internals.paths import BUILD, ROOT
+
+if TYPE_CHECKING:
+    from internals.models import ModelHandle
 
 RECORDS = BUILD / "quarto"
-"""Notebook and records of the render that is going on; `internals.run.post_render` takes them."""
+"""Notebook and records of the last render; `internals.run.post_render` takes them."""
+FROZEN = Path("_freeze")
+"""Executed pages, in the project's folder, and notes of what they and `RECORDS` belong to."""
 
 
 def main() -> None:
     """Prepare a render."""
-    shutil.rmtree(RECORDS, ignore_errors=True)
+    from internals.book import evidence
+    from internals.run import build
+
+    # Evidence goes with the pages: the filter reads it.
+    beside = evidence.folder()
+    handle, notice = build.checked(os.environ.get("REPORT_MODEL", ""), _tokenizers())
+    now = state(handle)
+    if not (_says(now, "pages") and beside.is_dir()):
+        shutil.rmtree(FROZEN, ignore_errors=True)
+        _note(now, "pages")
     whole = os.environ.get("QUARTO_PROJECT_RENDER_ALL") == "1"
-    if whole and "INTERNALS_BUILD" not in os.environ:  # `make report` has done it
-        execute()
+    if whole and "INTERNALS_BUILD" not in os.environ:  # `make report` has executed them
+        if notice:
+            print(notice, flush=True)
+        sources = [*Path().glob("*.qmd"), *Path().glob("report/*.qmd"), Path("_quarto.yml")]
+        texts = [now, *(file.read_text("utf-8") for file in sorted(sources))]
+        if not (_says(key := _hash(texts), "records") and RECORDS.is_dir()):
+            shutil.rmtree(RECORDS, ignore_errors=True)
+            execute(handle, notice)
+            _note(key, "records")
 
 
-def execute() -> None:
+def _says(key: str, name: str) -> bool:
+    """Whether what is kept belongs to this key."""
+    return (FROZEN / name).is_file() and (FROZEN / name).read_text("utf-8") == key
+
+
+def _note(key: str, name: str) -> None:
+    FROZEN.mkdir(exist_ok=True)
+    (FROZEN / name).write_text(key, "utf-8")
+
+
+def _hash(parts: Any) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def state(handle: ModelHandle) -> str:
+    """Changes when model, settings, libraries, commit, code or data do."""
+    from internals.run import provenance
+
+    settings = sorted(item for item in os.environ.items() if item[0].startswith("REPORT_"))
+    found = [f for part in ("code", "data") for f in (ROOT / part).rglob("*") if f.is_file()]
+    files = sorted(str(file) for file in found if file.suffix != ".pyc")
+    stats = [(name, os.stat(name).st_size, os.stat(name).st_mtime_ns) for name in files]
+    versions = provenance.library_versions()
+    return _hash((handle.fingerprint, settings, versions, provenance.commit(), stats))
+
+
+def _tokenizers() -> str:
+    return os.environ.get("REPORT_TOKENIZERS", "")
+
+
+def execute(handle: ModelHandle, notice: str | None) -> None:
     """Execute all chapters; notebook, evidence.json and build.json go to `RECORDS`."""
     from internals.run import build, progress, quarto
 
     began = time.monotonic()
-    tokenizers = os.environ.get("REPORT_TOKENIZERS", "")
-    handle, notice = build.checked(os.environ.get("REPORT_MODEL", ""), tokenizers)
-    if notice:
-        print(notice, flush=True)
     with (
         build._own_folder() as records,
         progress.Monitor(records / "progress.jsonl") as monitor,
         own_folder(BUILD, "quarto-") as aside,
     ):
-        books, executed = build.resolved(handle, tokenizers, records, monitor.environment)
+        books, executed = build.resolved(handle, _tokenizers(), records, monitor.environment)
         built = write_formats(books, aside, ("ipynb",))
         seconds = {"notebook and records": round(time.monotonic() - began, 2)}
         chapters = {c.source.path: round(c.seconds, 2) for c in executed}
