@@ -70,7 +70,7 @@ def state(handle: ModelHandle) -> str:
     """Changes when model, settings, libraries, commit, code or data do."""
     from internals.run import provenance
 
-    settings = sorted(item for item in os.environ.items() if item[0].startswith("REPORT_"))
+    settings = sorted((k, v) for k, v in os.environ.items() if k.startswith("REPORT_") and v)
     found = [f for part in ("code", "data") for f in (ROOT / part).rglob("*") if f.is_file()]
     files = sorted(str(file) for file in found if file.suffix != ".pyc")
     stats = [(name, os.stat(name).st_size, os.stat(name).st_mtime_ns) for name in files]
