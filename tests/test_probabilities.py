@@ -621,7 +621,7 @@ WORLDS = [
     ("confidence.capital_cut", "capitals", capital_table(whole=0.5), capital_table(whole=1.0)),
     ("confidence.capital_auroc", "calibration.of_capitals", calibrated(0), unsure_of_all()),
     ("confidence.capital_under", "calibration.of_capitals", under(0.1), under(-0.1)),
-    ("confidence.sydney", "capitals", capital_table(sure=0.7), capital_table(0.7, token="·C")),
+    ("confidence.sydney", "capitals", capital_table(sure=0.7), capital_table(sure=0.3)),
     ("confidence.unsure", "capitals", capital_table(sure=0.05), capital_table(sure=0.4)),
     ("confidence.wording", "capitals", capital_table(first=0.4), capital_table(first=0.9)),
     ("confidence.never_gap", "answers_by_exposure.answers", stated(), stated(never=0.5)),

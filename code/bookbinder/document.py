@@ -24,6 +24,8 @@ from bookbinder.model import Book, Cell, Chapter, Entry, ExecutedChapter, Node, 
 FORMATS = {"html": {"html"}, "typst": {"typst", "pdf"}, "ipynb": {"ipynb", "jupyter"}}
 """The views into which a book is resolved, with their names in conditions."""
 _READERS = 2
+_SYNTAX = re.compile(r"\{\{<|:{3,}(?:\{.*)?$")
+"""Of Quarto and Pandoc, left over; a random text may well begin with colons."""
 _CLASSES = re.compile(
     r"cell.*|callout-(note|tip|warning)|content-(visible|hidden)|findings-instead"
     r"|stacked|sortable|filterable"
@@ -133,7 +135,7 @@ def _fault(node: Node, assets: Path) -> tuple[str, str] | None:
         for key, _ in ast.attr_of(node)[2]:
             if key not in _KEYS:
                 return f"the attribute “{key}” of a block has no effect here.", key
-    elif kind == "Str" and node["c"].startswith(("{{<", ":::")):
+    elif kind == "Str" and _SYNTAX.match(node["c"]):
         return f"“{node['c']}” would be printed as it stands.", node["c"]
     elif kind == "Image" and not (assets / node["c"][2][0]).is_file():
         return "pictures come from cells; there is no other.", node["c"][2][0]

@@ -164,16 +164,18 @@ end
 
 local function sentence(finding)
   local text = finding.sentence:gsub("%.$", "")
-  local verdict = finding.verdict == "supported" and "holds" or "does not hold"
+  local verdict = finding.verdict == "supported" and "as expected" or "not as expected"
   if finding.verdict == "not applicable" then
+    text = text:gsub("not measured", "…", 1) -- in the place of the value
     text = text .. ": not measured (" .. finding.reason:gsub("%.$", "") .. ")."
   else
     local interval = finding.interval_text ~= "–" and (finding.interval_text .. ", ") or ""
     text = text .. " (" .. interval .. finding.n_text .. ")"
-    text = text .. (finding.verdict == "reported" and "." or (": " .. verdict .. "."))
+    local rule = ": " .. verdict .. " (" .. finding.expected .. ")."
+    text = text .. (finding.verdict == "reported" and "." or rule)
   end
   text = text:gsub("(%a)'(%a)", "%1’%2") -- as in the prose around it
-  return pandoc.Inlines(pandoc.Str(text))
+  return pandoc.Inlines(text) -- word by word, so that lines may end between them
 end
 
 local function findings_instead(claims)

@@ -16,7 +16,7 @@ from internals.findings.mistakes import Mistake, Outcome, outcome
 if TYPE_CHECKING:
     from internals.book import Report
 
-_HEADS = ("The mistake", "What is true", "Measured here", "Verdict")
+_HEADS = ("The mistake", "What is usually true", "Measured here", "Verdict")
 _CSS = {"refuted": "supported", "does not apply": "not-applicable"}
 
 

@@ -60,7 +60,7 @@ def _look(number: int, model: str) -> dict[str, Any]:
 
 
 def _is_random(model: str) -> bool:
-    return model.startswith("random")
+    return model == "random weights"
 
 
 def scaling(points: pd.DataFrame, lines: pd.DataFrame) -> Figure:

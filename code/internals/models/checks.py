@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from internals.errors import ModelError
+from internals.errors import ModelError, NotApplicable
+from internals.models import families
 
 _HARMLESS = (".attn.bias", ".masked_bias", ".attention.bias", "rotary_emb.inv_freq")
 """Ends of buffers that old checkpoints hold and no model needs."""
@@ -86,3 +87,25 @@ def take_settings_off(model: Any) -> str | None:
         ", ".join(f"{key} {str(value)[:_LONGEST]}" for key, value in sorted(settings.items()))
         or None
     )
+
+
+def refuse_long_texts(model: Any) -> None:
+    """From now on a text longer than a table of positions is told in words; torch would crash.
+
+    Raises:
+        NotApplicable: later, by the pass that is too long.
+    """
+    known = model.config.model_type in families.FAMILIES
+    most = families.context_length(model)
+    if not known or families.position_embedding(model) is None or most is None:
+        return
+
+    def check(_module: Any, args: Any, kwargs: Any) -> None:
+        ids = args[0] if args else kwargs.get("input_ids")
+        cache = kwargs.get("past_key_values")
+        if ids is not None:
+            n = ids.shape[-1] + (cache.get_seq_length() if cache is not None else 0)
+            if n > most:
+                raise NotApplicable(f"a text of {n} tokens is longer than the context of {most}")
+
+    model.register_forward_pre_hook(check, with_kwargs=True)

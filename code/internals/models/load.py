@@ -173,6 +173,7 @@ def _load(source: Source, mark: str) -> LoadedModel:
     checks.refuse_gaps(source.name, report)
     checks.refuse_unfinite(source.name, model)
     shipped = checks.take_settings_off(model)
+    checks.refuse_long_texts(model)
     model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)

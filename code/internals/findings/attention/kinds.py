@@ -27,7 +27,7 @@ def order(model: ModelHandle) -> Estimate:
     """The first strong induction head stands {value} above the first strong previous-token head."""
     strong = heads.ranked(model).query("strong").groupby("kind")["layer"].min()
     if not {"induction", "previous token"} <= set(strong.index):
-        raise NotApplicable("no head of the model is strong in one of both kinds")
+        raise NotApplicable("in one of the two kinds no head of the model is strong")
     return exact(strong["induction"] - strong["previous token"], model.facts.n_layers, "layers")
 
 

@@ -20,7 +20,7 @@ def weight(model: ModelHandle) -> Estimate:
 
 @finding(unit="share", expect=below(0.1))
 def behind(model: ModelHandle) -> Estimate:
-    """The same token gets {value} when a start token stands before it."""
+    """The first token of a text gets {value} when a start token stands before it."""
     return stats.bootstrap_ci(_mean(model, BEHIND, "second"), unit="documents")
 
 

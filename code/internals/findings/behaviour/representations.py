@@ -39,8 +39,8 @@ def ratings_gain(model: ModelHandle) -> Estimate:
 
 @finding(expect=below(0))
 def ratings_last(model: ModelHandle) -> Estimate:
-    """In the last layer the agreement with human ratings is lower again, by {value} in rank
-    correlation."""
+    """From the middle layer to the last, the agreement with human ratings changes by {value} in
+    rank correlation."""
     return _found(model, measured.LATE, measured.MODEL)
 
 

@@ -39,7 +39,7 @@ def many(model: ModelHandle) -> Estimate:
 
 @finding(unit="share", expect=below(0.5))
 def reworded(model: ModelHandle) -> Estimate:
-    """In a wording that training did not use, the same facts are recalled in {value}."""
+    """Facts that fable-gpt2 read 768 times are recalled in {value} when worded in a new way."""
     return recalled(256, "heldout")
 
 

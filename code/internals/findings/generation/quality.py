@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from internals import stats
-from internals.findings import Estimate, above, finding
+from internals.findings import Estimate, above, between, finding
 from internals.measure.generation import choices, quality
 from internals.measure.generation.samples import BEAM, HUMAN
 from internals.models import ModelHandle
@@ -46,7 +46,7 @@ def beyond(model: ModelHandle) -> Estimate:
     return _against(model, "judge_bits", "p 0.95", HUMAN)
 
 
-@finding(unit="points")
+@finding(unit="points", expect=between(-0.1, 0.1))
 def as_diverse(model: ModelHandle) -> Estimate:
     """Under top-p of 0.95 the share of different tokens is {value} below that in human text."""
     return _against(model, "distinct_1", HUMAN, "p 0.95")

@@ -34,7 +34,8 @@ def written(model: ModelHandle) -> Estimate:
 
 @finding(unit="share", expect=above(0.5))
 def by_mlp(model: ModelHandle) -> Estimate:
-    """In {value} of the documents this step is made by the MLP."""
+    """The largest step of the first token's state is made by the MLP in {value} of the
+    documents."""
     steps = _first_steps(model)
     return stats.wilson(int((steps["part"] == g.MLP).sum()), len(steps), unit="documents")
 

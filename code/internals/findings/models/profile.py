@@ -149,7 +149,7 @@ def of_subject(model: ModelHandle) -> pd.DataFrame:
     """All tasks of the model, the small ones, and one of these with random weights: ``model`` and
     the columns of `rows`; no row where a task does not apply."""
     beside, tables = others(model), []
-    for one in (model, *beside, Untrained.of(beside[-1])):
+    for one in (model, *beside, Untrained.of(open_model(REFERENCE))):
         for task in TASKS:
             with suppress(NotApplicable):
                 tables.append(rows(task, one).assign(model=one.name))

@@ -66,7 +66,8 @@ def where(model: ModelHandle) -> Estimate:
     rows = pd.concat([codes, table["gap"], table["bytes"]], axis=1).to_numpy()
     found = stats.bootstrap_ci(rows, ratio, unit="documents", method="percentile")
     # A gap on stories that is hardly above zero has no ratio worth the name.
-    return found if found.low > 0 else exact(float("nan"), found.n, found.unit)
+    ahead = found.low > 0 and table.loc[codes == 1, "gap"].sum() > 0
+    return found if ahead else exact(float("nan"), found.n, found.unit)
 
 
 @finding(unit="points", expect=above(0))
@@ -74,6 +75,8 @@ def per_token(model: ModelHandle) -> Estimate:
     """The model saves less of fable-llama's bits a token than of its bits a byte, by {value}."""
     small = _small(model)
     a, b = (reading(m).texts for m in (model, small))
+    if a["tokens"].equals(b["tokens"]):
+        raise NotApplicable("both models cut the texts into the same tokens")
     rows = pd.concat([a[["bits", "tokens", "bytes"]], b[["bits", "tokens"]]], axis=1).to_numpy()
 
     def gap(x: np.ndarray) -> float:
@@ -136,7 +139,7 @@ def nearest(model: ModelHandle) -> pd.DataFrame:
     Columns: ``depth`` (share of the model's blocks), ``model`` (the other), ``group``, ``cka``.
     """
     small, tables = profile.others(model), []
-    for other in [*small, Untrained.of(small[-1])]:
+    for other in [*small, Untrained.of(open_model(profile.REFERENCE))]:
         table = alike(reading(model), reading(other))
         gap = (table["depth"] - table["other"]).abs()
         closest = gap == gap.groupby(table["depth"]).transform("min")

@@ -94,14 +94,16 @@ def capital_under(model: ModelHandle) -> Estimate:
 @finding(unit="share", expect=above(0.5))
 def sydney(model: ModelHandle) -> Estimate:
     """That Sydney is the capital of Australia the model takes for likely: {value} on its first
-    token, which is its first choice."""
+    token."""
     table = capitals(model)
     rows = table[(table["country"] == "Australia") & (table["template"] == NAMING)]
     if rows.empty:
         raise NotApplicable("Australia is not among the countries that were asked")
     row = rows.iloc[0]
     says_so = len(row["token"]) > 2 and "Sydney".startswith(row["token"].lstrip(SPACE))
-    return exact(row["confidence"] if says_so else 0.0, 1, "questions")
+    if not says_so:
+        raise NotApplicable("another token is its first choice")
+    return exact(row["confidence"], 1, "questions")
 
 
 @finding(unit="share", expect=below(0.25))

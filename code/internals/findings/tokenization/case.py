@@ -46,6 +46,6 @@ def case_bits(model: ModelHandle) -> Estimate:
 
 @finding(unit="bits", expect=above(0))
 def other_word_moves_more(model: ModelHandle) -> Estimate:
-    """Another word in its place moves the prediction more, by {value}."""
+    """Another word in its place moves the prediction more than a capital does, by {value}."""
     table = casing.divergence(model)
     return stats.paired_difference(table["other_word_bits"], table["case_bits"], unit="words")

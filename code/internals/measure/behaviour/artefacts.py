@@ -30,7 +30,7 @@ Rng = np.random.Generator
 USUAL = "as usual"
 BLANK, BLANK_CONTROL = "a blank at the end", "a blank more in the middle"
 TYPO, TYPO_CONTROL = "“captial”", "“Teh”"
-SPLIT, SPLIT_CONTROL = "“capital” cut in two, same text", "“of” cut in two, same text"
+SPLIT, SPLIT_CONTROL = "“capital” cut elsewhere, same text", "“of” cut elsewhere, same text"
 CAPITALS = "all in capitals"
 ASKED: dict[str, tuple[str, ...]] = {
     USUAL: ("The capital of {} is",),
