@@ -406,7 +406,7 @@ def losses_with(eight, window, first=0.0):
     return pd.DataFrame(rows, columns=["stored", "document", "bits"])
 
 
-def judged_with(greedy=-1.0, pure=1.0, cut=0.0, rep=0.3, distinct=0.5):
+def judged_with(greedy=-1.0, pure=1.0, cut=0.0, rep=0.3, distinct=0.5, plainer=0.0):
     """Texts of 12 openings whose judge needs that many bits more than for human text."""
     rows = []
     for i in range(12):
@@ -416,7 +416,7 @@ def judged_with(greedy=-1.0, pure=1.0, cut=0.0, rep=0.3, distinct=0.5):
             ("greedy", greedy, rep, 0.9 - distinct),
             ("T 1", pure, 0.0, 0.9),
             ("p 0.8", cut, 0.0, 0.9),
-            ("p 0.95", cut + 0.5, 0.0, 0.9),
+            ("p 0.95", cut + 0.5, 0.0, 0.9 - plainer),
             (samples.BEAM, greedy, rep, 0.5),
         ):
             rows.append((setting, f"o{i}", few + noise, low + noise, 1 + bits + noise * bits))
@@ -508,6 +508,7 @@ WORLDS = [
             (judged.repeats, {"rep": -0.1}),
             (judged.beam_repeats, {"rep": -0.1}),
             (judged.diverse, {"distinct": -0.1}),
+            (judged.as_diverse, {"plainer": 0.3}),
         )
     ),
     (judged.beam, choices, "beams", (beams_with(18), beams_with(10))),

@@ -207,3 +207,20 @@ def test_the_tokenizer_of_a_folder_is_found_without_weights(tiny_folder, tmp_pat
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match=r"has no tokenizer\.json"):
         tokenizer_file(str(folder))
+
+
+def test_a_text_longer_than_a_table_of_positions_is_told_in_words(tiny_folder):
+    from internals.errors import NotApplicable
+
+    ids = torch.zeros((1, 65), dtype=torch.long)
+    for family in ("gpt2", "opt"):
+        model = open_model(str(tiny_folder(family))).loaded().model
+        cache = model(ids[:, :60], use_cache=True).past_key_values
+        with pytest.raises(
+            NotApplicable, match="a text of 65 tokens is longer than the context of 64"
+        ):
+            model(ids)
+        with pytest.raises(NotApplicable, match="longer"):
+            model(ids[:, :5], past_key_values=cache)
+        assert model(ids[:, :64]).logits.shape[1] == 64
+    assert open_model(str(tiny_folder("llama"))).loaded().model(ids).logits.shape[1] == 65
