@@ -38,7 +38,9 @@ def summary(report: Report) -> str:
     """How many sentences have each outcome, in words."""
     outcomes = [o for module in sections("laboratory") for _, _, o in _outcomes(report, module)]
     counts = Counter(outcomes)
-    parts = [f"{count(n)} {verdict}" for verdict, n in counts.most_common()]
+    many = {"holds here": "hold here", "does not apply": "do not apply"}
+    found = [(n, v if n == 1 else many.get(v, v)) for v, n in counts.most_common()]
+    parts = [f"{count(n)} {verdict}" for n, verdict in found]
     return f"{count(len(outcomes))} sentences ({listing(parts)})"
 
 
