@@ -24,7 +24,7 @@ def embedding_shares(table: pd.DataFrame) -> Figure:
     columns = {"x": "million", "y": "percent", "hue": "head", "style": "head"}
     sns.scatterplot(data, ax=ax, palette=list(style.CYCLE[:2]), **columns, **look)
     ax.set(xscale="log", yscale="log", xlabel="parameters (millions)")
-    ax.set_ylabel("embedding and head (%)")
+    ax.set_ylabel("share (%)")
     ax.margins(x=0.16, y=0.1)
     for axis in (ax.xaxis, ax.yaxis):
         style.plain_ticks(axis)

@@ -20,7 +20,7 @@ def survivors(table: pd.DataFrame) -> Figure:
     data = table.copy()
     data["drawn"] = data["probability"].where(data["probability"] > 0)
     data["removed"] = data["before"].where(data["probability"] == 0)
-    grid = sns.FacetGrid(data, row="prompt", col="rule", sharey="row", sharex=False)
+    grid = sns.FacetGrid(data, row="prompt", col="rule", sharey="row", sharex="row")
     bars = {"y": "place", "orient": "h", "width": 0.7, "errorbar": None}
     grid.map_dataframe(sns.barplot, x="drawn", color=style.BLUE, **bars)
     grid.map_dataframe(
