@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -11,6 +13,9 @@ from types import SimpleNamespace
 import pytest
 
 from bookbinder import fonts, pandoc
+from bookbinder.execute import execute_book
+from bookbinder.frozen import freeze
+from bookbinder.parse import parse_chapter
 from internals.book import evidence
 from internals.run import build, post_render, pre_render, quarto
 
@@ -166,7 +171,8 @@ def test_references_to_which_quarto_gives_a_title_get_a_number(tmp_path):
 @pytest.fixture
 def before(tmp_path, monkeypatch):
     """``before(state)`` prepares a render and says how often chapters were executed by now."""
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pre_render, "ROOT", tmp_path)
+    monkeypatch.setattr(pre_render, "FROZEN", tmp_path / "_freeze")
     (tmp_path / "index.qmd").write_text("# One\n")
     (tmp_path / "_quarto.yml").write_text("")
     (tmp_path / "evidence").mkdir()
@@ -233,6 +239,42 @@ def test_what_executed_pages_depend_on_has_a_mark(tmp_path, monkeypatch):
     monkeypatch.setenv("REPORT_EFFORT", "0.5")
     marks.append(pre_render.state(SimpleNamespace(fingerprint="f")))
     assert len(set(marks)) == 4
+
+
+PAGE = """# One {#sec-one}
+
+```{python}
+#| label: tbl-a
+#| tbl-cap: "It's a table"
+from IPython.display import Markdown
+print("```")
+Markdown("| a |\\n|---|\\n| 1 |\\n")
+```
+
+Two and two is `{python} 2 + 2`.
+
+```{python}
+#| include: false
+print("not to be seen")
+```
+"""
+
+
+def test_executed_chapters_are_pages_that_quarto_keeps(tmp_path):
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report/one.qmd").write_bytes(PAGE.replace("\n", "\r\n").encode())
+    source = parse_chapter(tmp_path, "report/one.qmd")
+    kept = tmp_path / "_freeze"
+    freeze(execute_book(SimpleNamespace(root=tmp_path), [source]), tmp_path, kept)
+    for name in ("html", "typ"):
+        page = json.loads((kept / f"report/one/execute-results/{name}.json").read_text("utf-8"))
+        assert page["hash"] == hashlib.md5(PAGE.encode()).hexdigest(), "of lines that end with LF"
+        text = page["result"]["markdown"]
+        assert "::: {#tbl-a .cell tbl-cap='It\\'s a table'}" in text
+        assert "````\n```\n````" in text
+        assert "| 1 |" in text
+        assert "Two and two is 4." in text
+        assert "not to be seen" not in text
 
 
 def test_notebook_and_records_go_beside_every_render_of_the_whole_book(tmp_path, monkeypatch):

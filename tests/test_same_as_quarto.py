@@ -22,6 +22,10 @@ import yaml
 from bs4 import BeautifulSoup
 
 from bookbinder.build import build_book
+from bookbinder.execute import execute_book
+from bookbinder.frozen import freeze
+from bookbinder.parse import parse_chapter
+from bookbinder.project import chapter_files, load_project
 from internals.run import quarto
 
 ROOT = Path(__file__).parents[1]
@@ -107,6 +111,19 @@ def books(tmp_path_factory):
     return rendered
 
 
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory) -> Path:
+    """The feature book through Quarto, from chapters that were executed before."""
+    folder = feature_book(tmp_path_factory.mktemp("frozen") / "book")
+    config = (folder / "_quarto.yml").read_text("utf-8")
+    (folder / "_quarto.yml").write_text(config + "execute:\n  freeze: auto\n", "utf-8")
+    project = load_project(folder)
+    sources = [parse_chapter(folder, path) for path in chapter_files(project.entries)]
+    freeze(execute_book(project, sources), folder, folder / "_freeze")
+    run([str(FOUND.path), "render"], folder, {**os.environ, "QUARTO_PYTHON": sys.executable})
+    return folder
+
+
 @pytest.fixture
 def both(books, request) -> tuple[Path, Path]:
     """Folders of the two books."""
@@ -131,6 +148,24 @@ def main_of(book: Path, page: str) -> BeautifulSoup:
     for extra in soup.select(".anchor, .turn, .page-navigation, .breadcrumb, .quarto-title-meta"):
         extra.decompose()
     return soup
+
+
+@pytest.mark.parametrize("page", [page for book, page in PAGES if book == "features"])
+def test_a_page_that_was_executed_before_is_the_one_that_quarto_executes(books, frozen, page):
+    _, theirs = books("features")
+    one, other = (main_of(book, page) for book in (frozen / "_book", theirs))
+    for of in (one, other):
+        for table in of.select(".cell-output-display table, .cell-output-display pre"):
+            table.decompose()  # of a bare DataFrame Quarto makes a table, and we its text
+    assert words(one) == words(other)
+    images = [[i.get("alt") for i in of.find_all("img")] for of in (one, other)]
+    assert images[0] == images[1]
+    assert all((frozen / "_book/report" / i["src"]).is_file() for i in one.find_all("img"))
+
+
+def test_quarto_executes_no_page_that_was_executed_before(frozen):
+    assert list((frozen / "_freeze").rglob("figure-book"))
+    assert not list((frozen / "_freeze").rglob("figure-html")), "pictures of Quarto's execution"
 
 
 def words(node) -> str:

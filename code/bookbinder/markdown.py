@@ -33,7 +33,7 @@ def fence(text: str, classes: str) -> str:
     """A code block whose fence is longer than any run of backticks in ``text``."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     ticks = "`" * max(3, longest + 1)
-    return f"{ticks} {{{classes}}}\n{text}\n{ticks}"
+    return f"{ticks}{f' {{{classes}}}' if classes else ''}\n{text}\n{ticks}"
 
 
 def _cell(result: CellResult, images: Mapping[Any, str], folder: str) -> str:

@@ -2,7 +2,7 @@
 
 The chapters are executed once, which measures what is not cached and gives the notebook. They share
 one or two processes, each of which loads a model once. Without Quarto the same execution is
-rendered; with it, Quarto renders site and PDF from the cache.
+rendered; with it, Quarto renders site and PDF from the same execution.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -100,7 +100,7 @@ def build_report(
                 built = write_formats(books, staging, formats)
                 if found:
                     with clock.step("quarto render"):
-                        _quarto(found, staging, env)
+                        _quarto(found, staging, env, handle, executed)
                 chapters = {c.source.path: round(c.seconds, 2) for c in executed}
                 clock.seconds["whole"] = round(time.monotonic() - began, 2)
                 seconds = clock.seconds
@@ -208,15 +208,24 @@ def refuse_problems(root: Path) -> None:
         raise ReportError(f"{listed}\nThe chapters have {len(problems)} problem(s); mend them.")
 
 
-def _quarto(found: quarto.Quarto, staging: Path, env: dict[str, str]) -> None:
-    """Render site and PDF with Quarto into ``staging``; everything is cached by now."""
+def _quarto(
+    found: quarto.Quarto,
+    staging: Path,
+    env: dict[str, str],
+    handle: ModelHandle,
+    executed: Sequence[ExecutedChapter],
+) -> None:
+    """Render site and PDF of the executed chapters with Quarto into ``staging``."""
     import sys
 
     import filelock
 
+    from internals.run import pre_render
+
     env = {**os.environ, **env, "QUARTO_PYTHON": sys.executable}
     # Quarto keeps its state in the project's folder, so only one may render at a time.
     with filelock.FileLock(BUILD / "quarto.lock"), own_folder(ROOT, ".quarto-out-") as folder:
+        pre_render.keep(handle, executed)
         done = subprocess.run(
             [str(found.path), "render", "--output-dir", folder.name],
             cwd=ROOT,

@@ -1,8 +1,9 @@
 """What Quarto runs before it renders the project (`pre-render` in _quarto.yml).
 
-Quarto keeps executed pages (`freeze` in _quarto.yml) until their sources change; what else they
-depend on is watched here. Before a render of the whole book the chapters are executed as for
-`make report`: that measures what is not cached, with all cores, and gives notebook and records.
+Before a render of the whole book the chapters are executed as for `make report`: that measures what
+is not cached, with all cores, gives notebook and records, and leaves executed pages where Quarto
+looks for them (`freeze` in _quarto.yml). Quarto itself executes a page whose source has changed
+since; what else pages depend on is watched here.
 """
 
 from __future__ import annotations
@@ -12,20 +13,23 @@ import os
 import shutil
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bookbinder.build import write_formats
 from bookbinder.folders import own_folder
+from bookbinder.frozen import freeze
 from internals.paths import BUILD, ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bookbinder.model import ExecutedChapter
     from internals.models import ModelHandle
 
 RECORDS = BUILD / "quarto"
 """Notebook and records of the last render; `internals.run.post_render` takes them."""
-FROZEN = Path("_freeze")
-"""Executed pages, in the project's folder, and notes of what they and `RECORDS` belong to."""
+FROZEN = ROOT / "_freeze"
+"""Executed pages, and notes of what they and `RECORDS` belong to."""
 
 
 def main() -> None:
@@ -44,7 +48,7 @@ def main() -> None:
     if whole and "INTERNALS_BUILD" not in os.environ:  # `make report` has executed them
         if notice:
             print(notice, flush=True)
-        sources = [*Path().glob("*.qmd"), *Path().glob("report/*.qmd"), Path("_quarto.yml")]
+        sources = [*ROOT.glob("*.qmd"), *ROOT.glob("report/*.qmd"), ROOT / "_quarto.yml"]
         texts = [now, *(file.read_text("utf-8") for file in sorted(sources))]
         if not (_says(key := _hash(texts), "records") and RECORDS.is_dir()):
             shutil.rmtree(RECORDS, ignore_errors=True)
@@ -54,11 +58,12 @@ def main() -> None:
 
 def _says(key: str, name: str) -> bool:
     """Whether what is kept belongs to this key."""
-    return (FROZEN / name).is_file() and (FROZEN / name).read_text("utf-8") == key
+    file = FROZEN / name
+    return file.is_file() and file.read_text("utf-8") == key
 
 
 def _note(key: str, name: str) -> None:
-    FROZEN.mkdir(exist_ok=True)
+    (FROZEN).mkdir(exist_ok=True)
     (FROZEN / name).write_text(key, "utf-8")
 
 
@@ -83,7 +88,7 @@ def _tokenizers() -> str:
 
 
 def execute(handle: ModelHandle, notice: str | None) -> None:
-    """Execute all chapters; notebook, evidence.json and build.json go to `RECORDS`."""
+    """Execute all chapters for Quarto; notebook, evidence.json and build.json go to `RECORDS`."""
     from internals.run import build, progress, quarto
 
     began = time.monotonic()
@@ -93,12 +98,20 @@ def execute(handle: ModelHandle, notice: str | None) -> None:
         own_folder(BUILD, "quarto-") as aside,
     ):
         books, executed = build.resolved(handle, _tokenizers(), records, monitor.environment)
+        keep(handle, executed)
         built = write_formats(books, aside, ("ipynb",))
         seconds = {"notebook and records": round(time.monotonic() - began, 2)}
         chapters = {c.source.path: round(c.seconds, 2) for c in executed}
         found = quarto.find()
         build.add_records(aside, handle, notice, found, built, seconds, chapters, records)
         shutil.copytree(aside, RECORDS)
+
+
+def keep(handle: ModelHandle, executed: Sequence[ExecutedChapter]) -> None:
+    """Give executed chapters to Quarto, in place of those that it has."""
+    shutil.rmtree(FROZEN, ignore_errors=True)
+    freeze(executed, ROOT, FROZEN)
+    _note(state(handle), "pages")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,89 @@
+"""Executed chapters as the pages that Quarto keeps in `_freeze`, so that it executes none of them.
+
+A page is a JSON file for each format: the MD5 sum of its source (lines end with LF), and the
+Markdown in which outputs stand where cells stood (`freeze.ts` and `jupyter.ts` of quarto-cli). A
+page whose source has changed since is executed by Quarto itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from bookbinder.execute import write_images
+from bookbinder.markdown import fence
+from bookbinder.model import Cell, CellResult, ExecutedChapter
+from bookbinder.parse import INLINE
+
+FORMATS = ("html", "typ")
+"""Names of the files: how the output of each format ends."""
+_PICTURES = "figure-book"
+_FORWARDED = ("renderings", "tbl-cap")
+"""Options of a cell that Quarto's filters read from its block."""
+
+
+def freeze(executed: Sequence[ExecutedChapter], root: Path, folder: Path) -> None:
+    """Write executed chapters of the project in ``root`` into ``folder``, its `_freeze`."""
+    for chapter in executed:
+        path = PurePosixPath(chapter.source.path)
+        own = folder / path.with_suffix("")
+        images = write_images(chapter, own / _PICTURES)
+        source = (root / path).read_text("utf-8")
+        result = {
+            "engine": "jupyter",
+            "markdown": _markdown(chapter, images, f"{path.stem}_files/{_PICTURES}"),
+            "supporting": [f"{path.stem}_files"],
+            "filters": [],
+        }
+        digest = hashlib.md5(source.encode(), usedforsecurity=False).hexdigest()
+        (own / "execute-results").mkdir(exist_ok=True)
+        for name in FORMATS:
+            text = json.dumps({"hash": digest, "result": result}, indent=2)
+            (own / "execute-results" / f"{name}.json").write_text(text, "utf-8")
+
+
+def _markdown(chapter: ExecutedChapter, images: Mapping[Any, str], folder: str) -> str:
+    results, values = iter(chapter.results), iter(chapter.inline)
+    return "".join(
+        _cell(next(results), images, folder)
+        if isinstance(segment, Cell)
+        else INLINE.sub(lambda _: next(values), segment.text)
+        for segment in chapter.source.segments
+    )
+
+
+def _cell(result: CellResult, images: Mapping[Any, str], folder: str) -> str:
+    cell = result.cell
+    if cell.options.get("include") is False:
+        return ""
+    parts = [] if cell.hidden else [fence(cell.code, ".python .cell-code")]
+    for number, output in enumerate(result.outputs):
+        name = images.get((cell.index, number))
+        if output["output_type"] == "stream":
+            if output["name"] == "stdout":
+                parts.append(_output("stdout", fence(output["text"].rstrip("\n"), "")))
+        elif name:
+            alt = _quoted(cell.options.get("fig-alt", ""))
+            parts.append(_output("display", f"![]({folder}/{name}.svg){{fig-alt={alt}}}"))
+        elif markdown := output["data"].get("text/markdown"):
+            parts.append(_output("display .cell-output-markdown", markdown))
+        elif plain := output["data"].get("text/plain"):
+            parts.append(_output("display", fence(plain, "")))
+    label = f"#{cell.label} " if cell.label else ""
+    options = {key: cell.options[key] for key in _FORWARDED if key in cell.options}
+    told = "".join(f" {key}={_quoted(value)}" for key, value in options.items())
+    body = "\n\n".join(parts)
+    return f"\n::: {{{label}.cell{told}}}\n{body}\n:::\n" if parts else ""
+
+
+def _output(kind: str, text: str) -> str:
+    return f"::: {{.cell-output .cell-output-{kind}}}\n{text}\n:::"
+
+
+def _quoted(value: Any) -> str:
+    """An attribute's value; what is no text becomes JSON."""
+    text = " ".join(value.split()) if isinstance(value, str) else json.dumps(value)
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
