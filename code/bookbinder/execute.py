@@ -255,7 +255,9 @@ IMAGES = {"image/svg+xml": ".svg", "image/png": ".png"}
 """Kinds of pictures that cells display, and the ends of their files' names."""
 
 
-def write_images(chapter: ExecutedChapter, folder: Path) -> dict[tuple[int, int], str]:
+def write_images(
+    chapter: ExecutedChapter, folder: Path, kinds: Collection[str] = tuple(IMAGES)
+) -> dict[tuple[int, int], str]:
     """Write the pictures of a chapter's cells; names by (cell, output) without suffix."""
     names: dict[tuple[int, int], str] = {}
     folder.mkdir(parents=True, exist_ok=True)
@@ -265,7 +267,7 @@ def write_images(chapter: ExecutedChapter, folder: Path) -> dict[tuple[int, int]
             stem = f"{result.cell.label or f'cell-{result.cell.index + 1}'}-{count}"
             names[result.cell.index, number] = stem
             data = result.outputs[number]["data"]
-            for kind in IMAGES.keys() & data:
+            for kind in set(kinds) & data.keys():
                 raw = data[kind].encode() if "xml" in kind else base64.b64decode(data[kind])
                 (folder / (stem + IMAGES[kind])).write_bytes(raw)
     return names

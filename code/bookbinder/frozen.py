@@ -18,9 +18,8 @@ from bookbinder.markdown import fence
 from bookbinder.model import Cell, CellResult, ExecutedChapter
 from bookbinder.parse import INLINE
 
-FORMATS = ("html", "typ")
-"""Names of the files: how the output of each format ends."""
-_PICTURES = "figure-book"
+FORMATS = {"html": "figure-html", "typ": "figure-typst"}
+"""How the output of each format ends, and the folder of its pictures."""
 _FORWARDED = ("renderings", "tbl-cap")
 """Options of a cell that Quarto's filters read from its block."""
 
@@ -29,20 +28,21 @@ def freeze(executed: Sequence[ExecutedChapter], root: Path, folder: Path) -> Non
     """Write executed chapters of the project in ``root`` into ``folder``, its `_freeze`."""
     for chapter in executed:
         path = PurePosixPath(chapter.source.path)
-        own = folder / path.with_suffix("")
-        images = write_images(chapter, own / _PICTURES)
+        own, files = folder / path.with_suffix(""), f"{path.stem}_files"
         source = (root / path).read_text("utf-8")
-        result = {
-            "engine": "jupyter",
-            "markdown": _markdown(chapter, images, f"{path.stem}_files/{_PICTURES}"),
-            "supporting": [f"{path.stem}_files"],
-            "filters": [],
-        }
         digest = hashlib.md5(source.encode(), usedforsecurity=False).hexdigest()
-        (own / "execute-results").mkdir(exist_ok=True)
-        for name in FORMATS:
-            text = json.dumps({"hash": digest, "result": result}, indent=2)
-            (own / "execute-results" / f"{name}.json").write_text(text, "utf-8")
+        for name, pictures in FORMATS.items():
+            images = write_images(chapter, own / pictures, ["image/svg+xml"])
+            result = {
+                "engine": "jupyter",
+                "markdown": _markdown(chapter, images, f"{files}/{pictures}"),
+                # Removed or taken along after the format is rendered, so each has its own.
+                "supporting": [f"{files}/{pictures}"],
+                "filters": [],
+            }
+            file = own / "execute-results" / f"{name}.json"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(json.dumps({"hash": digest, "result": result}, indent=2), "utf-8")
 
 
 def _markdown(chapter: ExecutedChapter, images: Mapping[Any, str], folder: str) -> str:
