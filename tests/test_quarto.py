@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -217,6 +218,25 @@ def test_pages_stay_executed_as_long_as_nothing_has_changed(before, tmp_path, mo
     (tmp_path / "evidence").rmdir()
     before("b")
     assert not page.exists(), "its evidence is gone"
+
+
+def test_the_filter_finds_the_evidence_of_a_model_that_nobody_named(before, tmp_path, monkeypatch):
+    def checked(spec, tokenizers):
+        monkeypatch.setenv("REPORT_MODEL", "smollm2")
+        return None, None
+
+    def execute(*_):
+        evidence.folder().mkdir(parents=True)
+        (evidence.folder() / "index.json").touch()
+
+    monkeypatch.delenv("REPORT_MODEL", raising=False)
+    monkeypatch.setattr(build, "checked", checked)
+    monkeypatch.setattr(pre_render, "execute", execute)
+    monkeypatch.setattr(
+        evidence, "folder", lambda: tmp_path / os.environ.get("REPORT_MODEL", "default")
+    )
+    before("a")
+    assert (tmp_path / "default/index.json").exists()
 
 
 @pytest.mark.parametrize("name", ["QUARTO_PROJECT_RENDER_ALL", "INTERNALS_BUILD"])

@@ -53,6 +53,9 @@ def main() -> None:
         if not (_says(key := _hash(texts), "records") and RECORDS.is_dir()):
             shutil.rmtree(RECORDS, ignore_errors=True)
             execute(handle, notice)
+            if (own := evidence.folder()) != beside:  # the filter knows the name that was given
+                shutil.rmtree(beside, ignore_errors=True)
+                shutil.copytree(own, beside)
             _note(key, "records")
 
 
