@@ -15,13 +15,16 @@ from internals.stats import bootstrap_ci
 def embedding_shares(table: pd.DataFrame) -> Figure:
     """Share of embedding and head against the size of the model, both on logarithmic axes.
 
-    ``table``: as `components.embedding_shares` gives it.
+    ``table``: as `components.embedding_shares` gives it. A line joins models of one family.
     """
     figure, ax = style.figure()
     data = table.assign(million=table["parameters"] / 1e6, percent=table["share"] * 100)
     heads = ["tied to the embedding", "a matrix of its own"]
     look = {"hue_order": heads, "style_order": heads, "markers": list(style.MARKERS[:2]), "s": 45}
     columns = {"x": "million", "y": "percent", "hue": "head", "style": "head"}
+    data["family"] = data["name"].str.rsplit(" ", n=1).str[0].str.lower()
+    thin = {"units": "family", "estimator": None, "color": style.GREY, "lw": 0.8, "zorder": 1}
+    sns.lineplot(data, x="million", y="percent", ax=ax, **thin)
     sns.scatterplot(data, ax=ax, palette=list(style.CYCLE[:2]), **columns, **look)
     ax.set(xscale="log", yscale="log", xlabel="parameters (millions)")
     ax.set_ylabel("share (%)")
@@ -36,9 +39,12 @@ def embedding_shares(table: pd.DataFrame) -> Figure:
         side, shift = ("right", -6) if near.any() else ("left", 6)
         text = {"xytext": (shift, 0), "textcoords": "offset points", "va": "center", "ha": side}
         bold = "bold" if row.this else "normal"
-        ax.annotate(style.plain(row.name), (row.million, row.percent), size=8, weight=bold, **text)
+        large = f" ({row.vocab / 1000:.0f}k)" if row.vocab > 1e5 else ""
+        ax.annotate(
+            style.plain(row.name) + large, (row.million, row.percent), size=8, weight=bold, **text
+        )
     sns.move_legend(ax, "lower left", title="head")
-    return style.finish(figure, height_in=2.0)
+    return style.finish(figure, height_in=2.2)
 
 
 def head_cut(table: pd.DataFrame) -> Figure:

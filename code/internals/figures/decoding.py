@@ -37,7 +37,7 @@ def survivors(table: pd.DataFrame) -> Figure:
             text = "“" + style.plain(own["text"].iloc[0].replace("\n", " ")) + " …”"
             place = {"xycoords": "axes fraction", "textcoords": "offset points"}
             ax.annotate(text, (0, 1), (0, 4), annotation_clip=False, **place).set_in_layout(False)
-    return style.finish(grid, height_in=1.75 * len(grid.row_names))
+    return style.finish(grid, height_in=1.5 * len(grid.row_names))
 
 
 def frontier(compared: pd.DataFrame) -> Figure:
@@ -60,8 +60,15 @@ def frontier(compared: pd.DataFrame) -> Figure:
         style="setting",
         palette={s: COLOURS.get(s[0], style.ink().text) for s in compared["setting"]},
         s=70,
+        legend=False,
         ax=ax,
     )
+    for row in compared.itertuples():
+        # Of two that lie close to each other the one on the right is labelled on its right.
+        right = (compared["distinct_1"] - row.distinct_1).between(1e-9, 0.05)
+        near = right & ((compared["judge_bits"] - row.judge_bits).abs() < 0.2)
+        side = {"xytext": (-6, 4), "ha": "right"} if near.any() else {"xytext": (5, 4)}
+        at = (row.distinct_1, row.judge_bits)
+        ax.annotate(row.setting, at, textcoords="offset points", **side)
     ax.set(xlabel="different tokens in a text (share)", ylabel="bits per byte under the judge")
-    sns.move_legend(ax, "center left", bbox_to_anchor=(1.01, 0.5), title="")
     return style.finish(ax, height_in=2.6)

@@ -60,7 +60,7 @@ def positions(model: ModelHandle, n: int = POSITIONS) -> pd.DataFrame:
         table.insert(0, "document", document)
         raw = [token_bytes(loaded.tokenizer, i) for i in targets.tolist()]
         table["opens"] = [r[:1].isspace() for r in raw]
-        at = np.arange(0, len(table), MAP_EVERY)
+        at = np.arange(MAP_EVERY // 2, len(table), MAP_EVERY)  # not the opening of each
         for name, normalise in MAPS.items():
             true = normalise(logits[at]).gather(-1, targets[at][:, None]).squeeze(-1)
             table.loc[at, f"true:{name}"] = true.cpu().numpy()
