@@ -226,8 +226,8 @@ _PAGE = 4000
 
 def _floating(chapter: Chapter) -> set[str]:
     """Figures that may move: none of the first page of a chapter, which Typst would leave behind on
-    the page before where the chapter moves to a new one, and not the last, which would stand in the
-    next chapter."""
+    the page before where the chapter moves to a new one, and not the last two, which would stand in
+    the next chapter, or below each other in the wrong order."""
     found: list[str] = []
     length = 0
     for node in ast.descend(list(chapter.blocks)):
@@ -238,7 +238,7 @@ def _floating(chapter: Chapter) -> set[str]:
         elif ast.is_div(node, "bb-float") and ast.get(node, "kind") == "fig":
             found += [ast.ident_of(node)] if length > _PAGE else []
             length += _PAGE // 4
-    return set(found[:-1])
+    return set(found[:-2])
 
 
 _METHODS: dict[str, Callable[[Writer, Node], Any]] = {

@@ -47,7 +47,7 @@ def edit_costs(table: pd.DataFrame) -> Figure:
     )
     ax.axvline(0, color=style.ink().muted, lw=1)
     ax.set(xlabel="cost for each of the next tokens (bits)", ylabel="")
-    ax.legend(title="", loc="lower right")
+    ax.legend(title="", loc="upper right")
     return style.finish(ax, height_in=2.0)
 
 
@@ -125,7 +125,7 @@ def _legend_above(figure: Figure, ax: Any, columns: int = 2) -> None:
     handles, labels = ax.get_legend_handles_labels()
     if ax.get_legend():
         ax.get_legend().remove()
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+    figure.legend(handles, labels, loc="outside upper left", ncols=columns)
 
 
 def by_layer(table: pd.DataFrame) -> Figure:
@@ -137,22 +137,18 @@ def by_layer(table: pd.DataFrame) -> Figure:
     lines = data.dropna(subset=["layer"])
     grid = sns.relplot(
         lines, x="layer", y="value", hue="source", style="source", col="task", kind="line",
-        palette={"model": style.BLUE, "random twin": style.CONTROL}, markers=["o", "s"],
+        palette={"model": style.BLUE, "random weights": style.CONTROL}, markers=["o", "s"],
         errorbar=None, height=2.2, aspect=0.9, facet_kws={"sharey": False},
     )  # fmt: skip
-    static = data[data["source"] == "static embedding"].set_index("task")["value"]
+    static = data[data["source"] == "embeddings alone"].set_index("task")["value"]
     for task, ax in grid.axes_dict.items():
         own = lines[(lines["task"] == task) & (lines["source"] == "model")]
         ax.fill_between(own["layer"], own["low"], own["high"], color=style.BLUE, alpha=0.15, lw=0)
-        ax.axhline(static[task], color=style.VERMILION, ls=style.DASHES[1], lw=1.3)
-        ax.annotate(
-            "static embedding", (1, static[task]), xycoords=("axes fraction", "data"),
-            xytext=(-2, -2), textcoords="offset points", ha="right", va="top", fontsize=8,
-            color=style.VERMILION,
-        )  # fmt: skip
+        name = {"color": style.VERMILION, "label": "embeddings alone"}
+        ax.axhline(static[task], ls=style.DASHES[1], lw=1.3, **name)
         ax.set_ylim(-0.05, 1.05)
     grid.set_titles("{col_name}")
     grid.set_axis_labels("blocks passed", "")
     grid.legend.remove()
-    _legend_above(grid.figure, grid.axes.flat[0])
+    _legend_above(grid.figure, grid.axes.flat[0], columns=3)
     return style.finish(grid, height_in=2.3)

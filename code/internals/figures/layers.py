@@ -40,8 +40,8 @@ def directions(cosines: pd.DataFrame, likeness: pd.DataFrame) -> Figure:
     figure, (left, right) = style.figure(1, 2, height_in=2.3)
     mean = cosines.groupby(["what", "depth"], sort=False)["cosine"].mean().reset_index()
     sns.lineplot(mean, x="depth", y="cosine", hue="what", style="what", ax=left, errorbar=None)
-    left.set(xlabel="blocks passed", ylabel="mean cosine", ylim=(-0.05, 1.4), yticks=[0, 0.5, 1])
-    left.legend(title=None, loc="upper center", ncols=2, fontsize=8, columnspacing=0.8)
+    left.set(xlabel="blocks passed", ylabel="mean cosine", ylim=(-0.05, 1.05), yticks=[0, 0.5, 1])
+    sns.move_legend(left, "lower left", bbox_to_anchor=(-0.1, 1), ncols=2, title=None, fontsize=8)
     wide = likeness.groupby(["depth", "other"])["cka"].mean().unstack()
     look: dict[str, Any] = {"vmin": 0, "vmax": 1, "cmap": style.SEQUENTIAL, "square": True}
     sns.heatmap(wide, ax=right, xticklabels=3, yticklabels=3, cbar_kws={"label": "CKA"}, **look)
@@ -64,18 +64,18 @@ def contributions(table: pd.DataFrame) -> Figure:
 
 def patches(table: pd.DataFrame) -> Figure:
     """Mean effect of each patch, depth by place. ``table``: `patching.effects`."""
-    wide = table.groupby(["place", "depth"])["effect"].mean().unstack().round(1)
+    wide = table.groupby(["place", "depth"])["effect"].mean().unstack().round(2)
     wide.index = [style.plain(t) for t in table.drop_duplicates("place")["token"]]
     ax = style.figure(height_in=1.7)[1]
     look: dict[str, Any] = {"vmin": 0, "vmax": 1, "cmap": style.SEQUENTIAL, "linewidths": 0.5}
-    sns.heatmap(wide + 0.0, ax=ax, annot=True, fmt=".1f", annot_kws={"size": 8}, **look)
+    sns.heatmap(wide + 0.0, ax=ax, annot=True, fmt=".2f", annot_kws={"size": 7}, **look)
     ax.set(xlabel="blocks passed", ylabel="")
     ax.tick_params(axis="y", rotation=0)
     return style.finish(ax, height_in=1.7)
 
 
 def probed(table: pd.DataFrame) -> Figure:
-    """What probes get right by depth; dotted: always the largest class. ``table``:
+    """What probes get right by depth; thin: always the largest class. ``table``:
     `probes.continents`."""
     data = _curves(table.rename(columns={"right": "value"}), ["place", "what", "depth"])
     grid = _lines(data, x="depth", y="value", hue="what", col="place")

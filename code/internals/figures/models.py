@@ -49,7 +49,7 @@ def panels(profiles: pd.DataFrame, nearest: pd.DataFrame) -> Figure:
     labels = {"xlabel": "share of its blocks", "ylabel": "CKA with the subject"}
     axes.flat[-1].set(title="likeness", ylim=(0, 1), **labels)
     handles = [Line2D([], [], lw=0, label=model, **look) for model, look in looks.items()]
-    below: dict[str, Any] = {"loc": "outside lower center", "ncols": len(models), "frameon": False}
+    below: dict[str, Any] = {"loc": "outside lower left", "ncols": len(models), "frameon": False}
     figure.legend(handles=handles, **below)
     return figure
 

@@ -187,7 +187,7 @@ def surprisal_text(tokens: pd.DataFrame, per_line: int = 46) -> Figure:
                 at = (start + i + 0.5, -row - 0.06)
                 ax.text(*at, style.plain(character), color=colour, **letters)
     handles = [mpl.patches.Patch(fc=c, label=n) for c, (_, n) in zip(shades, CLASSES, strict=True)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    figure.legend(handles=handles, loc="outside lower left", ncols=4)
     ax.set(xlim=(0, per_line), ylim=(-len(lines) + 0.6, 0.6))
     ax.set_axis_off()
     return figure

@@ -34,7 +34,7 @@ PREFIX = "They talked about the"
 RATED, GROUPED, SENSED = "related words", "categories", "senses"
 GAIN, LATE, SENSE_GAIN = "related words, gain", "related words, late", "senses, gain"
 """Differences: to the static embedding, of the last layer to this one, to the static embedding."""
-MODEL, TWIN, STATIC = "model", "random twin", "static embedding"
+MODEL, TWIN, STATIC = "model", "random weights", "embeddings alone"
 FREQUENCY = "frequency"
 SHARES = (0, 0.06, 0.13, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 """Of the blocks, after which the states are read."""

@@ -27,7 +27,7 @@ SEQ, GROUPS, TOP = 48, 8, 3
 """Tokens of a window; groups of documents; directions that are taken out."""
 FIRST, LATER = "first token", "later tokens"
 STREAM, ATTENTION, MLP = "stream", "attention", "MLP"
-NEXT, RAW, CENTRED, CUT = "next depth", "unrelated", "less the mean", "less mean and top"
+NEXT, RAW, CENTRED, CUT = "next depth", "unrelated", "without mean", "without mean and top 3"
 _BATCH = 8
 
 
