@@ -226,9 +226,9 @@ _PAGE = 4000
 
 def _floating(chapter: Chapter) -> set[str]:
     """Figures that may move: none of the first page of a chapter, which Typst would leave behind on
-    the page before where the chapter moves to a new one, and not the last two, which would stand in
-    the next chapter, or below each other in the wrong order."""
-    found: list[str] = []
+    the page before where the chapter moves to a new one, and not the last, which would stand in the
+    next chapter; nor the one before it if it would come to stand below it, on the same page."""
+    found: list[tuple[str, int]] = []
     length = 0
     for node in ast.descend(list(chapter.blocks)):
         if node["t"] == "Str":
@@ -236,9 +236,9 @@ def _floating(chapter: Chapter) -> set[str]:
         elif node["t"] == "CodeBlock":
             length += 90 * (node["c"][1].count("\n") + 1)
         elif ast.is_div(node, "bb-float") and ast.get(node, "kind") == "fig":
-            found += [ast.ident_of(node)] if length > _PAGE else []
+            found.append((ast.ident_of(node), length))
             length += _PAGE // 4
-    return set(found[:-2])
+    return {name for name, at in found[:-1] if _PAGE < at <= found[-1][1] - _PAGE}
 
 
 _METHODS: dict[str, Callable[[Writer, Node], Any]] = {

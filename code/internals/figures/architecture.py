@@ -36,10 +36,10 @@ def embedding_shares(table: pd.DataFrame) -> Figure:
     for row, (x, y) in zip(data.itertuples(), place, strict=True):
         # Of two that lie close to each other the one on the right is labelled on its right.
         near = (np.abs(place - (x, y)) < (0.5, 0.09)).all(1) & (place[:, 0] > x)
-        side, shift = ("right", -6) if near.any() else ("left", 6)
-        text = {"xytext": (shift, 0), "textcoords": "offset points", "va": "center", "ha": side}
+        side, shift = ("right", (-6, -3)) if near.any() else ("left", (6, 0))
+        text = {"xytext": shift, "textcoords": "offset points", "va": "center", "ha": side}
         bold = "bold" if row.this else "normal"
-        large = f" ({row.vocab / 1000:.0f}k)" if row.vocab > 1e5 else ""
+        large = f" ({row.vocab / 1000:.0f}k)" if row.vocab > 1e5 and side == "left" else ""
         ax.annotate(
             style.plain(row.name) + large, (row.million, row.percent), size=8, weight=bold, **text
         )
