@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from internals.book import wording
@@ -42,33 +44,36 @@ class NotMeasured:
         self._refuse()
 
 
-def goes_on(reason: NotApplicable, names: tuple[str, ...], namespace: dict[str, Any]) -> None:
+@contextmanager
+def going_on(names: tuple[str, ...], namespace: dict[str, Any]) -> Iterator[None]:
     """Say that a cell does not apply, and bind the names that it would have bound."""
     from IPython.display import display
 
-    for name in names:
-        namespace[name] = NotMeasured(str(reason))
-    sentence = f"Not measured for this model: {str(reason).rstrip('.')}."
-    display({"text/plain": sentence, "text/markdown": f"*{sentence}*"}, raw=True)
+    try:
+        yield
+    except NotApplicable as reason:
+        for name in names:
+            namespace[name] = NotMeasured(str(reason))
+        sentence = f"Not measured for this model: {str(reason).rstrip('.')}."
+        display({"text/plain": sentence, "text/markdown": f"*{sentence}*"}, raw=True)
 
 
+# No `try`: Python would tell its line in place of the one that failed.
 _GUARD = """
-try:
+with __import__("internals.book.cells", fromlist=["_"]).going_on({names!r}, globals()):
     pass
-except __import__("internals.errors", fromlist=["_"]).NotApplicable as _why:
-    __import__("internals.book.cells", fromlist=["_"]).goes_on(_why, {names!r}, globals())
 """
 
 
 class Guard(ast.NodeTransformer):
-    """Put ``try … except NotApplicable`` around a cell; its last value is displayed as ever."""
+    """Put ``with going_on(…)`` around a cell; its last value is displayed as ever."""
 
     def visit_Module(self, node: ast.Module) -> ast.Module:
         if not node.body:
             return node
         guarded = ast.parse(_GUARD.format(names=_bound(node)))
         block = guarded.body[0]
-        assert isinstance(block, ast.Try)
+        assert isinstance(block, ast.With)
         last = node.body[-1]
         if isinstance(last, ast.Expr):  # only at the top level does IPython display it by itself
             hook = ast.parse('__import__("sys").displayhook', mode="eval").body
