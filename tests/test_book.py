@@ -142,6 +142,23 @@ def test_a_paragraph_stands_where_its_findings_hold(tmp_path, monkeypatch, one, 
     assert "After." in text
 
 
+@pytest.mark.parametrize(
+    ("one", "shown"),
+    [
+        (cited(value=exact(2, 3, "prompts")), "2 bits (3 prompts): as expected (above 0)."),
+        (cited(value=exact(-2, 3, "prompts")), "(3 prompts): not as expected (above 0)."),
+        (cited(value=exact(2, 3, "prompts"), expect=None), "The gain is 2 bits (3 prompts)."),
+        (cited(reason="no head"), "The gain is …: not measured (no head)."),
+    ],
+)
+def test_a_block_of_findings_tells_them_whatever_came_out(tmp_path, monkeypatch, one, shown):
+    block = '::: {.findings claims="speed-gain"}\n:::\n\nAfter.\n'
+    text = filtered(tmp_path, monkeypatch, block, [one]).replace("\u00a0", " ")
+    assert shown in text
+    assert "What was expected" not in text
+    assert "After." in text
+
+
 def test_a_negated_claim_wants_the_finding_unsupported(tmp_path, monkeypatch):
     text = HOLDS.replace("speed-gain", "!speed-gain")
     assert "It gains." in filtered(
@@ -162,6 +179,7 @@ def test_a_finding_is_listed_once_in_a_chapter(tmp_path, monkeypatch):
     [
         ('::: {.holds claims="speed-loss"}\nx\n:::\n', "no finding of this chapter has the id"),
         ("::: {.holds}\nx\n:::\n", 'needs claims="…"'),
+        ('::: {.findings claims="speed-loss"}\n:::\n', "no finding of this chapter has the id"),
         ('::: {.holds claims="speed-gain" id2="x"}\nx\n:::\n', "does not know the attribute"),
         ('[x]{.holds claims="speed-gain"}\n', "for paragraphs"),
         ('::: {.when fact="norm"}\nx\n:::\n', 'either is="…" or not="…"'),

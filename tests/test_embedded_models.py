@@ -90,7 +90,7 @@ def test_the_log_has_a_row_for_every_snapshot():
     for _, log in logs.groupby("model"):
         assert log["tokens"].is_monotonic_increasing
         assert log["stories_bits_per_byte"].iloc[-1] == log["stories_bits_per_byte"].min()
-    assert set(training_record.recall_curves()["level"]) == set(training_record.LEVELS)
+    assert set(training_record.recall_curves()["statements"]) == set(training_record.LEVELS)
 
 
 def test_data_stays_below_the_agreed_size():

@@ -118,6 +118,20 @@ def test_each_kind_of_fault_is_found_at_its_line(tmp_path, old, new, anchor, mes
     assert found[0].startswith(f"report/03-probabilities.qmd:{line}:")
 
 
+def test_findings_of_several_modules_and_in_blocks_of_their_own_are_known(tmp_path):
+    text = GOOD.replace(
+        "import temperature as found\n", "import confidence, temperature as found\n"
+    )
+    text = text.replace("f.entropy`", "g.sydney`").replace(
+        "report.findings(found)\n", "report.findings(found)\ng = report.findings(confidence)\n"
+    )
+    text += '\n## Sure {#sec-confidence}\n\n::: {.findings claims="temperature-entropy"}\n:::\n'
+    assert problems(tmp_path, text) == []
+    assert "g has no finding “perth”" in problems(tmp_path, text.replace("g.sydney", "g.perth"))[0]
+    (fault,) = problems(tmp_path, text.replace('"temperature-entropy"', '"temperature-lead"'))
+    assert "no finding temperature-lead" in fault
+
+
 def test_a_cell_that_cannot_be_read_is_named_with_its_line(tmp_path):
     with pytest.raises(UserError, match=r"03-probabilities\.qmd:3: this code fence is not closed"):
         problems(tmp_path, "# T\n\n```{python}\n1\n")

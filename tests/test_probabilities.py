@@ -316,6 +316,8 @@ def test_asked_agrees_with_one_pass_a_question(loaded):
         p = plain_logits(loaded, list(question.head))[-1].softmax(-1)
         assert row.confidence == pytest.approx(p.max().item(), abs=1e-5)
         assert row.choice == int(p.argmax())
+        begin = {a[0] for q in questions if q.head == question.head for a in q.answers}
+        assert row.right == pytest.approx(p[list(begin)].sum().item(), abs=1e-5)
     assert found["whole"].tolist() == [False, False, True, True, False]
     assert found["correct"].tolist() == [False, False, True, True, True]
 

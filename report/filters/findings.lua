@@ -3,6 +3,7 @@
 --   ::: {.holds claims="entropy-rises !order-changes"}   shown where the first finding is supported
 --                                                        and the second is not; otherwise the
 --                                                        findings speak for themselves
+--   ::: {.findings claims="entropy-rises"}               always the findings, each with verdict
 --   ::: {.when fact="norm_kind" is="RMSNorm|LayerNorm"}  or not="…"; also [inline]{.when …}
 --
 -- Findings and facts come from the file that the chapter wrote while it ran
@@ -149,7 +150,7 @@ local function claims_of(element)
     if not finding then fail("no finding of this chapter has the id '" .. id .. "'.") end
     claims[#claims + 1] = { id = id, finding = finding, wanted = word:sub(1, 1) ~= "!" }
   end
-  if #claims == 0 then fail(".holds needs claims=\"…\".") end
+  if #claims == 0 then fail("." .. element.classes[1] .. " needs claims=\"…\".") end
   return claims
 end
 
@@ -205,6 +206,12 @@ choose = function(blocks)
       local claims, all = claims_of(block), true
       for _, claim in ipairs(claims) do all = all and fits(claim) end
       result:extend(all and choose(block.content) or pandoc.Blocks(findings_instead(claims)))
+    elseif class:includes("findings") then
+      local lines = {}
+      for i, claim in ipairs(claims_of(block)) do
+        lines[i] = { pandoc.Plain(sentence(claim.finding)) }
+      end
+      result:insert(pandoc.BulletList(lines))
     else
       result:insert(block)
     end

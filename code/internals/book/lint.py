@@ -142,8 +142,9 @@ def _findings_by_name(chapter: Chapter) -> Iterator[tuple[int, str]]:
 def _findings_bound(code: str) -> Iterator[tuple[str, str]]:
     """Module and name of each ``name = report.findings(module)``."""
     imported = {
-        m[3] or m[2]: f"internals.findings.{m[1]}.{m[2]}"
-        for m in re.finditer(r"from internals\.findings\.(\w+) import (\w+)(?: as (\w+))?", code)
+        alias or name: f"internals.findings.{package}.{name}"
+        for package, names in re.findall(r"from internals\.findings\.(\w+) import (.+)", code)
+        for name, _, alias in (part.partition(" as ") for part in names.split(", "))
     }
     for match in re.finditer(r"(\w+) = report\.findings\((\w+)\)", code):
         if match[2] in imported:
@@ -175,10 +176,10 @@ def _conditions(chapter: Chapter) -> Iterator[tuple[int, str]]:
     facts = {field.name for field in dataclasses.fields(ModelFacts)}
     facts |= {name for name, value in vars(ModelFacts).items() if isinstance(value, property)}
     for division in chapter.divisions:
-        if "holds" in division.classes:
+        for kind in {"holds", "findings"} & set(division.classes):
             claims = [c.lstrip("!") for c in division.attributes.get("claims", "").split()]
             if not claims:
-                yield division.line, '.holds needs claims="…"'
+                yield division.line, f'.{kind} needs claims="…"'
             yield from ((division.line, f"there is no finding {c}") for c in claims if c not in ids)
         if "when" in division.classes and division.attributes.get("fact") not in facts:
             yield division.line, f"models have no fact “{division.attributes.get('fact')}”"

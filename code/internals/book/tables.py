@@ -6,11 +6,13 @@ as markup is escaped. Nothing here measures.
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -66,6 +68,12 @@ def table(
     heads = [escape(names.get(name, heading(str(name)))) for name in shown.columns]
     sides = [_side(shown[name]) for name in shown.columns]
     return Table(pipe_table(heads, list(zip(*cells, strict=True)), sides))
+
+
+def listing(module: ModuleType) -> Table:
+    """The source of a tested module, from its first class on, as code on the page."""
+    source = inspect.getsource(module)
+    return Table(f"```python\n{source[source.index('class ') :].strip()}\n```\n")
 
 
 def pipe_table(heads: Sequence[str], rows: Sequence[Sequence[str]], sides: Sequence[str]) -> str:

@@ -40,7 +40,6 @@ CYCLE = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE)
 CONTROL = GREY
 """Controls (random twins, shuffled text, uniform attention) are grey in the whole book."""
 SEQUENTIAL = "viridis"
-DIVERGING = "PuOr"
 MARKERS = ("o", "s", "^", "D", "v", "P")
 """Colour is never the only sign: series differ in marker or dash as well."""
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)))

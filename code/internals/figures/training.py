@@ -9,29 +9,31 @@ from matplotlib.figure import Figure
 from internals.figures import style
 
 
-def loss_curves(losses: pd.DataFrame) -> Figure:
-    """Held-out loss against tokens read, a panel for each model.
+def curves(table: pd.DataFrame, value: str, by: str, label: str) -> Figure:
+    """``value`` against tokens read, a line for each of ``by``, a panel for each model.
 
-    ``losses``: ``model``, ``tokens``, ``kind``, ``bits_per_byte``.
+    ``table``: ``model``, ``tokens`` and these two; ``label``: of the values.
     """
+    lines = table.assign(**{by: table[by].astype(str)})  # numbers would be shades
     grid = sns.relplot(
-        losses, kind="line", col="model", x="tokens", y="bits_per_byte", hue="kind", style="kind",
-        markers=True, palette=style.CYCLE[: losses["kind"].nunique()],
+        lines, kind="line", col="model", x="tokens", y=value, hue=by, style=by, markers=True,
+        palette=style.CYCLE[: lines[by].nunique()],
     )  # fmt: skip
-    grid.set(xscale="log", ylim=(0, None), xlabel="tokens read", ylabel="loss (bits per byte)")
+    grid.set(xscale="log", ylim=(0, None), xlabel="tokens read", ylabel=label)
     return style.below(grid.set_titles("{col_name}"), height_in=2.9)
 
 
-def recall_curves(recall: pd.DataFrame) -> Figure:
-    """Share of invented facts ranked first against tokens read, a line for each number of
-    statements, a panel for each model.
+def known_truth(table: pd.DataFrame) -> Figure:
+    """Probability given to each outcome against the true one; equal ones lie on the line.
 
-    ``recall``: ``model``, ``tokens``, ``level``, ``recall``.
+    ``table``: as `measure.further.known_truth`.
     """
-    levels = recall.assign(statements=recall["level"].astype(str))
-    grid = sns.relplot(
-        levels, kind="line", col="model", x="tokens", y="recall", hue="statements",
-        style="statements", markers=True, palette=style.CYCLE[: levels["statements"].nunique()],
-    )  # fmt: skip
-    grid.set(xscale="log", ylim=(0, 1.03), xlabel="tokens read", ylabel="facts ranked first")
-    return style.below(grid.set_titles("{col_name}"), height_in=2.9)
+    fig, ax = style.figure(height_in=2.9)
+    long = table.rename(columns={"data": "frequency in the data"}).melt("true", var_name="by")
+    long["place"] = long["true"] + 0.012 * (pd.factorize(long["by"])[0] - 1)  # side by side
+    ax.axline((0, 0), slope=1, color=style.ink().muted, lw=1, ls=style.DASHES[1])
+    colours = [style.CONTROL, *style.CYCLE[:2]]
+    sns.scatterplot(long, x="place", y="value", hue="by", style="by", palette=colours, ax=ax)
+    ax.set(xlabel="true probability", ylabel="probability given", xlim=(0, 0.85), ylim=(0, 0.85))
+    ax.legend(title=None)
+    return fig

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from internals.models import LoadedModel
 
 DOCUMENTS, SEQ = 12, 48
+WIDE, HIDDEN_K = 0.95, 50
+"""A top-p as it is often asked for, and the top-k that libraries add to it."""
 
 
 @measurement
@@ -37,7 +39,9 @@ def after_prompts(model: ModelHandle, prompts: Path = PROMPTS) -> pd.DataFrame:
     ``moved_by_division`` (total variation between temperature two and divided probabilities),
     ``moved_by_blank`` (by a blank at its end), ``first_changes`` (at temperature 0.1 or 2),
     ``nucleus_mass`` (of the top-p set of 0.9), ``same_order`` (temperature two before or after
-    top-p keeps as many tokens), ``loss_gap`` (tokens of the text without a probability).
+    top-p keeps as many tokens), ``hidden_lost`` (mass of the top-p set of 0.95 that a top-k of
+    fifty removes), ``hidden_left`` (tokens that it leaves, as a share), ``loss_gap`` (tokens of the
+    text without a probability).
     """
     import torch
 
@@ -46,6 +50,9 @@ def after_prompts(model: ModelHandle, prompts: Path = PROMPTS) -> pd.DataFrame:
     blank = torch.from_numpy(prompt_logits(model, prompts, " ")).double().softmax(-1)
     p, warm = z.softmax(-1), (z / 2).softmax(-1)
     ordered = p.sort(descending=True).values
+    ahead, first = ordered.cumsum(-1) - ordered, ordered[:, :HIDDEN_K]
+    wide = ahead < WIDE
+    left = ahead[:, :HIDDEN_K] < WIDE * first.sum(-1, keepdim=True)  # top-p comes after top-k
     halved = (p / 2) / (p / 2).sum(-1, keepdim=True)
     columns = {
         "top_prob": ordered[:, 0],
@@ -54,7 +61,9 @@ def after_prompts(model: ModelHandle, prompts: Path = PROMPTS) -> pd.DataFrame:
         "moved_by_division": (halved - warm).abs().sum(-1) / 2,
         "moved_by_blank": (blank - p).abs().sum(-1) / 2,
         "first_changes": ((z / 0.1).argmax(-1) != z.argmax(-1)) | (warm.argmax(-1) != z.argmax(-1)),
-        "nucleus_mass": (ordered * (ordered.cumsum(-1) - ordered < NUCLEUS)).sum(-1),
+        "nucleus_mass": (ordered * (ahead < NUCLEUS)).sum(-1),
+        "hidden_lost": (ordered * wide).sum(-1) - (first * left).sum(-1),
+        "hidden_left": left.sum(-1) / wide.sum(-1),
         "same_order": _nucleus(warm) == _nucleus(p),
     }
     table = pd.DataFrame({name: column.numpy() for name, column in columns.items()})

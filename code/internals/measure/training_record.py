@@ -40,12 +40,13 @@ def losses() -> pd.DataFrame:
 
 
 def recall_curves(wording: str = "trained") -> pd.DataFrame:
-    """Recall during training: ``model``, ``tokens``, ``level``, ``recall`` (share ranked first)."""
+    """Recall during training: ``model``, ``tokens``, ``statements``, ``recall`` (ranked first)."""
     prefix = f"recall_{wording}_"
     table = logs()
     columns = [c for c in table.columns if c.startswith(prefix)]
-    long = table.melt(["model", "tokens"], columns, "level", "recall")
-    return long.assign(level=long["level"].str.removeprefix(prefix).astype(int)).dropna()
+    long = table.melt(["model", "tokens"], columns, "statements", "recall")
+    statements = long["statements"].str.removeprefix(prefix).astype(int)
+    return long.assign(statements=statements).dropna()
 
 
 def passes() -> int:

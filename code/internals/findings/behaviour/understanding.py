@@ -10,12 +10,8 @@ from internals.findings import Estimate, above, below, finding
 from internals.measure import capability
 from internals.measure.behaviour import agreement as number
 from internals.measure.behaviour import memory, rules
-from internals.models import ModelHandle, open_model
-
-
-def fable() -> ModelHandle:
-    """The model whose training data is known fact by fact."""
-    return open_model("fable-gpt2")
+from internals.measure.probabilities.answers_by_exposure import fable
+from internals.models import ModelHandle
 
 
 def recalled(level: int, wording: str = "trained") -> Estimate:

@@ -1,0 +1,3 @@
+"""Further experiments: findings that no question of the assignment asks for."""
+
+SECTIONS = ("further",)
