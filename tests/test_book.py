@@ -78,7 +78,11 @@ def test_a_cell_that_does_not_apply_binds_its_names_and_the_chapter_goes_on(shel
 
 
 def test_other_errors_of_a_cell_stop_it_and_values_are_displayed(shell, capsys):
-    assert not shell.run_cell("1 / 0").success
+    failed = shell.run_cell("x = 1\n1 / 0\ny = 2\nz = 3\nx")
+    last = failed.error_in_exec.__traceback__
+    while last.tb_next:
+        last = last.tb_next
+    assert last.tb_lineno == 2, "a reader is told the line"
     assert shell.run_cell("40 + 2").result == 42 or "42" in capsys.readouterr().out
     assert shell.run_cell("x = 40 + 2").success
     assert shell.user_ns["x"] == 42

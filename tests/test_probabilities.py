@@ -226,7 +226,8 @@ def test_softmax_among_the_maps_is_the_model(table):
     assert np.log(part["true:softmax"].to_numpy()) == pytest.approx(
         part["log_prob"].to_numpy(), abs=1e-4
     )
-    assert part.index.tolist()[:3] == [0, positions.MAP_EVERY, 2 * positions.MAP_EVERY]
+    first = positions.MAP_EVERY // 2
+    assert part.index.tolist()[:2] == [first, first + positions.MAP_EVERY]
 
 
 def test_a_zero_and_an_undefined_distribution_both_lose_the_token():
