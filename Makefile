@@ -83,7 +83,7 @@ train: $(READY) ## train both embedded models again (hours; CORPUS=folder of fre
 train-twins: $(READY) ## the tiny paired runs of norms and heads again (an hour; CORPUS=folder)
 	@$(PY) -m internals train --twins
 
-train-ladder: $(READY) ## the ladder of sizes again (two hours; CORPUS=folder)
+train-ladder: $(READY) ## the ladder of sizes again (three hours; CORPUS=folder)
 	@$(PY) -m internals train --ladder
 
 train-smoke: $(READY) ## the whole training path on a tiny scale, in about a minute

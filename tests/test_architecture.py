@@ -352,7 +352,7 @@ def test_figures_are_drawn_from_tables_alone(tiny_folder):
     shares = pd.DataFrame({
         "name": ["a", "b", "$c_1$"], "parameters": [1e8, 1.1e8, 7e9], "share": [0.3, 0.29, 0.04],
         "head": ["tied to the embedding", "tied to the embedding", "a matrix of its own"],
-        "this": [False, True, False],
+        "this": [False, True, False], "vocab": [50_000, 50_000, 128_000],
     })  # fmt: skip
     cut = cut_table(2).assign(k=lambda t: (t["share"] * 32).astype(int))
     for draw, tables in (

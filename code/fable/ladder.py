@@ -20,8 +20,8 @@ import pandas as pd
 from fable.probes import LONGEST, held_out_documents
 from fable.trainer import Recipe, log_spaced, train
 
-WIDTHS = (64, 96, 160)
-"""Widths of the rungs; all have four layers and heads of 32 numbers."""
+WIDTHS = (64, 96, 160, 256)
+"""Widths of the rungs, the last that of `fable-gpt2`; all have four layers, heads of 32 numbers."""
 TOKENS = 10_020_000
 """What fills no batch at the end is left out, so that ten million tokens remain."""
 MOMENTS = 6

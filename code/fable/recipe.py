@@ -168,7 +168,7 @@ def train_twins(*, corpus: Path | None, work: Path, seed: int = 0) -> None:
 
 
 def train_ladder(*, corpus: Path | None, work: Path, seed: int = 0) -> None:
-    """Train the ladder of sizes and write `data/ladder/`; about two hours."""
+    """Train the ladder of sizes and write `data/ladder/`; about three hours."""
     from fable import ladder
     from internals.paths import DATA
 

@@ -1,4 +1,4 @@
-"""The ladder of sizes: how the loss falls, and what three points do not say."""
+"""The ladder of sizes: how the loss falls, and what four points do not say."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def slope_blocks(model: ModelHandle) -> Estimate:
 
 @finding(unit="bits", expect=below(0.02))
 def alike_here(model: ModelHandle) -> Estimate:
-    """Whatever floor is assumed, the line misses the three sizes by no more than {value} a byte
+    """Whatever floor is assumed, the line misses the four sizes by no more than {value} a byte
     (root mean square)."""
     table = ladder.lines(ladder.documents())
     return exact(table["error"].max(), len(ladder.FLOORS), "lines")
@@ -60,9 +60,22 @@ def apart_there(model: ModelHandle) -> Estimate:
     return stats.bootstrap_ci(rows, gap, unit="documents")
 
 
+@finding(expect=above(0))
+def bend(model: ModelHandle) -> Estimate:
+    """Between the two largest rungs the exponent is {value} lower than between the two smallest."""
+    sizes, rows = ladder.by_document(ladder.documents())
+
+    def lower(x: np.ndarray) -> float:
+        ends = slice(2), slice(-2, None)
+        first, last = (ladder.exponent(sizes[end], ladder.losses(x)[end])[0] for end in ends)
+        return first - last
+
+    return stats.bootstrap_ci(rows, lower, unit="documents")
+
+
 @finding()
 def paper(model: ModelHandle) -> Estimate:
-    """At the ladder's middle rung the law of Hoffmann et al. has an exponent of {value}."""
+    """In the middle of the ladder the law of Hoffmann et al. has an exponent of {value}."""
     table = ladder.documents()
     middle = table["parameters"].drop_duplicates().median()
     return exact(ladder.paper_exponent(middle, table["tokens"].max()), 1, "laws")
