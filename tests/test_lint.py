@@ -99,6 +99,7 @@ def test_a_chapter_in_good_form_has_no_problem(tmp_path):
         ("{#sec-temperature}", "{#sec-heat}", "FOUND", "need a section with the label"),
         ("@tbl-one", "@tbl-two", "It rises", "@tbl-two refers to nothing"),
         (", @fig-one", "", "::: {#fig", "fig-one is never referred to"),
+        (", @fig-one", "; [@guo2017; @fig-one]", "It rises", "in one bracket with a citation"),
         ('#| tbl-cap: "A table."\n', "", "TABLE", "has no tbl-cap"),
         ('#| fig-alt: "Bars."\n', "", "CELL", "no fig-alt"),
         (

@@ -28,6 +28,7 @@ _NO_NUMBER = re.compile(
     r"`[^`]*`|\$[^$]*\$|\[[^\]]*\]\([^)]*\)|\{[^}]*\}|https?://\S+|^>.*$|^\|.*$|^#.*$", re.M
 )
 _TOUCHING = re.compile(r"[^`]``\{python\} ")
+_MIXED = re.compile(r"\[(?=[^]]*@\w+\d{4})[^]]*@(?:sec|fig|tbl|eq)-")
 _PLAIN = (
     ast.Import, ast.ImportFrom, ast.Assign, ast.Expr, ast.Name, ast.Attribute, ast.Call,
     ast.Subscript, ast.Constant, ast.keyword, ast.alias, ast.Tuple, ast.List, ast.Dict, ast.Load,
@@ -102,6 +103,8 @@ def _values(chapter: Chapter) -> Iterator[tuple[int, str]]:
     for line, text in enumerate(chapter.text.splitlines(), 1):
         if _TOUCHING.search(text):
             yield line, "two inline values touch, which Quarto cannot read; write &NoBreak; between"
+        if _MIXED.search(text):
+            yield line, "a reference to a part of the book stands in one bracket with a citation"
     for line, expression in chapter.inline:
         try:
             tree = ast.parse(expression, mode="eval")
