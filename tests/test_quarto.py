@@ -16,6 +16,7 @@ import pytest
 from bookbinder import fonts, pandoc
 from bookbinder.execute import execute_book
 from bookbinder.frozen import freeze
+from bookbinder.model import Entry
 from bookbinder.parse import parse_chapter
 from internals.book import evidence
 from internals.run import build, post_render, pre_render, quarto
@@ -285,7 +286,13 @@ def test_executed_chapters_are_pages_that_quarto_keeps(tmp_path):
     (tmp_path / "report/one.qmd").write_bytes(PAGE.replace("\n", "\r\n").encode())
     source = parse_chapter(tmp_path, "report/one.qmd")
     kept = tmp_path / "_freeze"
-    freeze(execute_book(SimpleNamespace(root=tmp_path), [source]), tmp_path, kept)
+    (tmp_path / "index.qmd").write_text("A book.\n\n## Results\n")
+    home = parse_chapter(tmp_path, "index.qmd")
+    project = SimpleNamespace(root=tmp_path, entries=[Entry("index.qmd", "index", "Start")])
+    freeze(execute_book(project, [home, source]), project, kept)
+    pages = [kept / f"index/execute-results/{name}.json" for name in ("html", "typ")]
+    titled = [json.loads(p.read_text("utf-8"))["result"]["markdown"][:8] for p in pages]
+    assert titled == ["A book.\n", "# Start "], "else the PDF would call it Results"
     for name in ("html", "typ"):
         page = json.loads((kept / f"report/one/execute-results/{name}.json").read_text("utf-8"))
         assert page["hash"] == hashlib.md5(PAGE.encode()).hexdigest(), "of lines that end with LF"

@@ -119,7 +119,7 @@ def frozen(tmp_path_factory) -> Path:
     (folder / "_quarto.yml").write_text(config + "execute:\n  freeze: auto\n", "utf-8")
     project = load_project(folder)
     sources = [parse_chapter(folder, path) for path in chapter_files(project.entries)]
-    freeze(execute_book(project, sources), folder, folder / "_freeze")
+    freeze(execute_book(project, sources), project, folder / "_freeze")
     run([str(FOUND.path), "render"], folder, {**os.environ, "QUARTO_PYTHON": sys.executable})
     return folder
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bookbinder.execute import write_images
 from bookbinder.markdown import fence
-from bookbinder.model import Cell, CellResult, ExecutedChapter
+from bookbinder.model import Cell, CellResult, ExecutedChapter, Project
 from bookbinder.parse import INLINE
 
 FORMATS = {"html": "figure-html", "typ": "figure-typst"}
@@ -24,22 +25,23 @@ _FORWARDED = ("renderings", "tbl-cap")
 """Options of a cell that Quarto's filters read from its block."""
 
 
-def freeze(executed: Sequence[ExecutedChapter], root: Path, folder: Path) -> None:
-    """Write executed chapters of the project in ``root`` into ``folder``, its `_freeze`."""
+def freeze(executed: Sequence[ExecutedChapter], project: Project, folder: Path) -> None:
+    """Write executed chapters of a project into ``folder``, its `_freeze`."""
+    names = {entry.path: entry.title for entry in project.entries}
     for chapter in executed:
         path = PurePosixPath(chapter.source.path)
         own, files = folder / path.with_suffix(""), f"{path.stem}_files"
-        source = (root / path).read_text("utf-8")
+        source = (project.root / path).read_text("utf-8")
         digest = hashlib.md5(source.encode(), usedforsecurity=False).hexdigest()
         for name, pictures in FORMATS.items():
             images = write_images(chapter, own / pictures, ["image/svg+xml"])
-            result = {
-                "engine": "jupyter",
-                "markdown": _markdown(chapter, images, f"{files}/{pictures}"),
-                # Removed or taken along after the format is rendered, so each has its own.
-                "supporting": [f"{files}/{pictures}"],
-                "filters": [],
-            }
+            text = _markdown(chapter, images, f"{files}/{pictures}")
+            # In a PDF Quarto takes the first heading of any level for the title.
+            if name == "typ" and not re.search("(?m)^# ", source.split("```")[0]):
+                text = f"# {names.get(str(path)) or 'Home'} {{.unnumbered}}\n\n{text}"
+            # Pictures are removed or taken along once the format is rendered: each has its own.
+            kept = {"supporting": [f"{files}/{pictures}"], "filters": []}
+            result = {"engine": "jupyter", "markdown": text, **kept}
             file = own / "execute-results" / f"{name}.json"
             file.parent.mkdir(exist_ok=True)
             file.write_text(json.dumps({"hash": digest, "result": result}, indent=2), "utf-8")
@@ -73,8 +75,7 @@ def _cell(result: CellResult, images: Mapping[Any, str], folder: str) -> str:
         elif plain := output["data"].get("text/plain"):
             parts.append(_output("display", fence(plain, "")))
     label = f"#{cell.label} " if cell.label else ""
-    options = {key: cell.options[key] for key in _FORWARDED if key in cell.options}
-    told = "".join(f" {key}={_quoted(value)}" for key, value in options.items())
+    told = "".join(f" {k}={_quoted(cell.options[k])}" for k in _FORWARDED if k in cell.options)
     body = "\n\n".join(parts)
     return f"\n::: {{{label}.cell{told}}}\n{body}\n:::\n" if parts else ""
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from bookbinder.build import write_formats
 from bookbinder.folders import own_folder
 from bookbinder.frozen import freeze
+from bookbinder.project import load_project
 from internals.paths import BUILD, ROOT
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def execute(handle: ModelHandle, notice: str | None) -> None:
 def keep(handle: ModelHandle, executed: Sequence[ExecutedChapter]) -> None:
     """Give executed chapters to Quarto, in place of those that it has."""
     shutil.rmtree(FROZEN, ignore_errors=True)
-    freeze(executed, ROOT, FROZEN)
+    freeze(executed, load_project(ROOT), FROZEN)
     _note(state(handle), "pages")
 
 
