@@ -30,14 +30,14 @@ def survivors(table: pd.DataFrame) -> Figure:
     for (prompt, rule), own in data.groupby(["prompt", "rule"], sort=False):
         ax = grid.axes_dict[prompt, rule]
         ax.set(xlabel=f"{int(own['kept'].iloc[0]):,} tokens left", ylabel="")
-        ax.set_yticks(range(len(own)), own["token"].map(style.plain))
+        ax.set_yticks(range(len(own)), own["token"].map(style.plain), size=8)
         ax.grid(visible=False)
         ax.set_title(rule if ax in grid.axes[0] else " ", pad=20)
         if ax in grid.axes[:, 0]:
             text = "“" + style.plain(own["text"].iloc[0].replace("\n", " ")) + " …”"
             place = {"xycoords": "axes fraction", "textcoords": "offset points"}
             ax.annotate(text, (0, 1), (0, 4), annotation_clip=False, **place).set_in_layout(False)
-    return style.finish(grid, height_in=1.5 * len(grid.row_names))
+    return style.finish(grid, height_in=1.8 * len(grid.row_names))
 
 
 def frontier(compared: pd.DataFrame) -> Figure:
