@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pypdf
 import pytest
 
 from bookbinder.build import build_book
+from bookbinder.pdf.writer import _floating
 
 WORDS = "A sentence of some length, so that a paragraph of it fills a line or two of the page. "
 
@@ -86,3 +89,21 @@ def test_no_heading_is_the_last_line_of_a_page(pages):
 
 def test_a_part_has_no_page_of_its_own(pages):
     assert all(len(text_of(page)) > 60 for page in pages[1:])
+
+
+@pytest.mark.parametrize(
+    ("gaps", "floating"),
+    [
+        ((100, 5000, 5000, 5000), {"b", "c"}),
+        ((5000, 5000, 1000), {"a"}),
+        ((5000,), set()),
+        ((), set()),
+    ],
+)
+def test_figures_move_only_where_they_keep_their_order(gaps, floating):
+    """Not on the first page, not the last, and not the one before it if both are on one page."""
+    blocks = []
+    for name, gap in zip("abcd", gaps, strict=False):
+        blocks.append({"t": "Para", "c": [{"t": "Str", "c": "x" * gap}]})
+        blocks.append({"t": "Div", "c": [[name, ["bb-float"], [["kind", "fig"]]], []]})
+    assert _floating(SimpleNamespace(blocks=blocks)) == floating

@@ -238,7 +238,7 @@ def _floating(chapter: Chapter) -> set[str]:
         elif ast.is_div(node, "bb-float") and ast.get(node, "kind") == "fig":
             found.append((ast.ident_of(node), length))
             length += _PAGE // 4
-    return {name for name, at in found[:-1] if _PAGE < at <= found[-1][1] - _PAGE}
+    return {name for name, at in found[:-1] if _PAGE < at < found[-1][1] - 0.9 * _PAGE}
 
 
 _METHODS: dict[str, Callable[[Writer, Node], Any]] = {
