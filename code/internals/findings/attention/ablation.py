@@ -25,7 +25,8 @@ def one(model: ModelHandle) -> Estimate:
 
 @finding(unit="bits per token", expect=above(0))
 def many(model: ModelHandle) -> Estimate:
-    """Without sixteen induction heads a copy costs {value} more than without as many others."""
+    """Without the sixteen heads with the highest induction scores a copy costs {value} more than
+    without as many others."""
     return _against_random(model, "induction", 16)
 
 
