@@ -11,13 +11,13 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bookbinder.execute import write_images
-from bookbinder.markdown import fence
-from bookbinder.model import Cell, CellResult, ExecutedChapter, Project
-from bookbinder.parse import INLINE
+from bookbinder.markdown import fence, filled
+from bookbinder.model import CellResult, ExecutedChapter, Project
 
 FORMATS = {"html": "figure-html", "typ": "figure-typst"}
 """How the output of each format ends, and the folder of its pictures."""
@@ -35,7 +35,8 @@ def freeze(executed: Sequence[ExecutedChapter], project: Project, folder: Path) 
         digest = hashlib.md5(source.encode(), usedforsecurity=False).hexdigest()
         for name, pictures in FORMATS.items():
             images = write_images(chapter, own / pictures, ["image/svg+xml"])
-            text = _markdown(chapter, images, f"{files}/{pictures}")
+            show = partial(_cell, images=images, folder=f"{files}/{pictures}")
+            text = filled(chapter, show)
             # In a PDF Quarto takes the first heading of any level for the title.
             if name == "typ" and not re.search("(?m)^# ", source.split("```")[0]):
                 text = f"# {names.get(str(path)) or 'Home'} {{.unnumbered}}\n\n{text}"
@@ -45,16 +46,6 @@ def freeze(executed: Sequence[ExecutedChapter], project: Project, folder: Path) 
             file = own / "execute-results" / f"{name}.json"
             file.parent.mkdir(exist_ok=True)
             file.write_text(json.dumps({"hash": digest, "result": result}, indent=2), "utf-8")
-
-
-def _markdown(chapter: ExecutedChapter, images: Mapping[Any, str], folder: str) -> str:
-    results, values = iter(chapter.results), iter(chapter.inline)
-    return "".join(
-        _cell(next(results), images, folder)
-        if isinstance(segment, Cell)
-        else INLINE.sub(lambda _: next(values), segment.text)
-        for segment in chapter.source.segments
-    )
 
 
 def _cell(result: CellResult, images: Mapping[Any, str], folder: str) -> str:
@@ -77,7 +68,7 @@ def _cell(result: CellResult, images: Mapping[Any, str], folder: str) -> str:
     label = f"#{cell.label} " if cell.label else ""
     told = "".join(f" {k}={_quoted(cell.options[k])}" for k in _FORWARDED if k in cell.options)
     body = "\n\n".join(parts)
-    return f"\n::: {{{label}.cell{told}}}\n{body}\n:::\n" if parts else ""
+    return f"::: {{{label}.cell{told}}}\n{body}\n:::" if parts else ""
 
 
 def _output(kind: str, text: str) -> str:

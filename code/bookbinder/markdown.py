@@ -7,7 +7,7 @@ with fences longer than any in it; only Markdown that a cell displays on purpose
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,14 @@ from bookbinder.parse import INLINE
 def chapter_markdown(chapter: ExecutedChapter, assets: Path, stem: str) -> str:
     """Markdown of a chapter; pictures are written to ``assets/figures/<stem>``."""
     images = write_images(chapter, assets / "figures" / stem)
+    return filled(chapter, lambda result: _cell(result, images, f"figures/{stem}"))
+
+
+def filled(chapter: ExecutedChapter, show: Callable[[CellResult], str]) -> str:
+    """The text of a chapter with its inline values, and what ``show`` makes of its cells."""
     results, values = iter(chapter.results), iter(chapter.inline)
     return "\n\n".join(
-        _cell(next(results), images, f"figures/{stem}")
+        show(next(results))
         if isinstance(segment, Cell)
         else INLINE.sub(lambda _: next(values), segment.text)
         for segment in chapter.source.segments

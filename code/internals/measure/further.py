@@ -9,7 +9,7 @@ from internals.cache import measurement
 from internals.measure.answers import answer_scores
 from internals.measure.windows import HELD_OUT, documents
 from internals.models import ModelHandle, open_model
-from internals.paths import ROOT
+from internals.paths import DATA
 from internals.tokens import start_ids, word_ids
 
 LOTS = "data/training/true_distributions.csv"
@@ -20,7 +20,7 @@ SIZES = (512, 1024, 2048, 4096, 8192)
 @measurement(files=[LOTS])
 def given(model: ModelHandle) -> list[float]:
     """What the model gives to outcomes drawn by lot"""
-    loaded, table = model.loaded(), pd.read_csv(ROOT / LOTS)
+    loaded, table = model.loaded(), pd.read_csv(DATA / "training/true_distributions.csv")
     heads = loaded.tokenizer(table["context"].tolist(), add_special_tokens=False)["input_ids"]
     answers = [word_ids(loaded.tokenizer, word) for word in table["continuation"]]
     start = start_ids(loaded.tokenizer)
@@ -32,7 +32,9 @@ def known_truth() -> pd.DataFrame:
     """Probabilities of outcomes drawn by lot, indexed by ``context`` and ``continuation``:
     ``true``, ``data`` (frequency in training), and what the embedded models give, by their names.
     """
-    table = pd.read_csv(ROOT / LOTS).set_index(["context", "continuation"])
+    table = pd.read_csv(DATA / "training/true_distributions.csv").set_index(
+        ["context", "continuation"]
+    )
     found = {"true": table["probability"], "data": table["count"] / table["exposures"]}
     found |= {name: given(open_model(name)) for name in ("fable-gpt2", "fable-llama")}
     return pd.DataFrame(found, index=table.index)

@@ -67,7 +67,7 @@ def _says(key: str, name: str) -> bool:
 
 
 def _note(key: str, name: str) -> None:
-    (FROZEN).mkdir(exist_ok=True)
+    FROZEN.mkdir(exist_ok=True)
     (FROZEN / name).write_text(key, "utf-8")
 
 

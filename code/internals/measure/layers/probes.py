@@ -67,7 +67,7 @@ def _labelled(loaded: LoadedModel, rng: np.random.Generator) -> tuple[list[str],
     Raises:
         NotApplicable: there are too few.
     """
-    with (DATA.parent / FILE).open(encoding="utf-8", newline="") as file:
+    with (DATA / "facts/countries.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["continent"] != "Antarctica"]
     rows = [row for row in rows if len(word_ids(loaded.tokenizer, row["country"])) == 1]
     if len(rows) < LEAST:

@@ -61,7 +61,7 @@ def capitals(model: ModelHandle) -> pd.DataFrame:
 
 def countries(loaded: LoadedModel) -> list[tuple[str, str]]:
     """Countries and territories with their capitals, in the order of the file."""
-    with (DATA.parent / FILE).open(encoding="utf-8", newline="") as file:
+    with (DATA / "facts/countries.csv").open(encoding="utf-8", newline="") as file:
         rows = [(row["country"], row["capital"]) for row in csv.DictReader(file)]
     kept = [
         (country, capital)
